@@ -1,0 +1,186 @@
+"""Every error that Parquetry raises on purpose.
+
+Each one states the fact (what was wrong and where), the reason, and the way out; each is a
+:class:`ParquetryError`, so ``except ParquetryError`` catches them all.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class ParquetryError(Exception):
+    """Base class of all errors raised on purpose.
+
+    Parameters
+    ----------
+    fact : str
+        What is wrong, naming the file, block, column or parameter.
+    why : str, default ""
+        The reason.
+    fix : str, default ""
+        What to do next.
+    """
+
+    def __init__(self, fact: str, *, why: str = "", fix: str = "") -> None:
+        self.fact, self.why, self.fix = fact, why, fix
+        super().__init__(" ".join(part for part in (fact, why, fix) if part))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors travel from workers to the driver: pickle must keep the keyword-only parts.
+        return (_rebuild, (type(self), self.fact, self.why, self.fix))
+
+
+def _rebuild(kind: type[ParquetryError], fact: str, why: str, fix: str) -> ParquetryError:
+    return kind(fact, why=why, fix=fix)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``Did you mean 'x'?`` for the nearest known name, else a short list of the known ones."""
+    names = list(known)
+    lowered = {n.lower(): n for n in names}
+    near = difflib.get_close_matches(name.lower(), list(lowered), n=1)
+    if near:
+        return f"Did you mean {lowered[near[0]]!r}?"
+    shown = ", ".join(repr(n) for n in names[:10])
+    return f"Known: {shown}{', …' if len(names) > 10 else ''}."
+
+
+# --- reading -------------------------------------------------------------------------------
+class DatasetNotFound(ParquetryError, FileNotFoundError):
+    """The path does not exist, or holds no Parquet file."""
+
+
+class NotParquet(ParquetryError, ValueError):
+    """A file is not Parquet (a CSV given as Parquet, say)."""
+
+
+class CorruptBlock(ParquetryError, ValueError):
+    """A footer or a row group cannot be decoded."""
+
+
+class SchemaDrift(ParquetryError, ValueError):
+    """Two files of one dataset disagree on a column."""
+
+
+class EmptyDataset(ParquetryError, ValueError):
+    """There is no row to work on."""
+
+
+class AccessDenied(ParquetryError, PermissionError):
+    """The path exists, but may not be read."""
+
+
+# --- columns and values ---------------------------------------------------------------------
+class UnknownColumn(ParquetryError, KeyError):
+    """A column is named that the dataset does not have."""
+
+    __str__ = Exception.__str__  # KeyError would show the message in quotation marks
+
+
+class WrongColumnType(ParquetryError, TypeError):
+    """A column's type does not fit its role."""
+
+
+class DegenerateColumn(ParquetryError, ValueError):
+    """A column is entirely null, or a target never varies."""
+
+
+class NonFiniteValues(ParquetryError, ValueError):
+    """NaN or infinity where the estimator refuses them."""
+
+
+class TooManyCategories(ParquetryError, ValueError):
+    """A column has more distinct values than a worker should hold."""
+
+
+# --- size -----------------------------------------------------------------------------------
+class TooBigForOneNode(ParquetryError, MemoryError):
+    """A single-node fit or a result would not fit the memory budget."""
+
+
+class TooBigForDriver(ParquetryError, MemoryError):
+    """A call would bring more rows to the driver than it allowed."""
+
+
+# --- fitting --------------------------------------------------------------------------------
+class BadParameter(ParquetryError, ValueError):
+    """An argument or an estimator's parameter is out of its range."""
+
+
+class StepNotPicklable(ParquetryError, TypeError):
+    """A step cannot be sent to the workers."""
+
+
+class TaskFailed(ParquetryError, RuntimeError):
+    """A task raised an error of its own; the message holds the worker's traceback."""
+
+
+# --- engines --------------------------------------------------------------------------------
+class UnknownEngine(ParquetryError, ValueError):
+    """``open_engine`` was given something that names no engine."""
+
+
+class EngineUnreachable(ParquetryError, ConnectionError):
+    """Nobody answers at the scheduler's or master's address."""
+
+
+class EngineLost(ParquetryError, ConnectionError):
+    """The engine's scheduler or workers went away during the work."""
+
+
+class NotEnoughSlots(ParquetryError, RuntimeError):
+    """A gang needs more slots at once than the engine has."""
+
+
+class MissingDependency(ParquetryError, ImportError):
+    """An optional package is not installed."""
+
+
+class JavaMissing(ParquetryError, RuntimeError):
+    """Spark needs a Java runtime and there is none."""
+
+
+# --- output ---------------------------------------------------------------------------------
+class OutputExists(ParquetryError, FileExistsError):
+    """The output is already there and may not be replaced."""
+
+
+class OutputNotWritable(ParquetryError, PermissionError):
+    """The output's place may not be written to."""
+
+
+class WriteConflict(ParquetryError, RuntimeError):
+    """Somebody else committed to the same table first."""
+
+
+# --- artefacts, jobs, catalogue -------------------------------------------------------------
+class ArtefactCorrupt(ParquetryError, ValueError):
+    """A saved model's files are missing or do not match their digests."""
+
+
+class UntrustedArtefact(ParquetryError, ValueError):
+    """A saved model holds types that were not named as trusted."""
+
+
+class NotExportable(ParquetryError, ValueError):
+    """A model, or a part of one, has no ONNX or skops form."""
+
+
+class BadConfig(ParquetryError, ValueError):
+    """A job's flags, file or environment hold wrong settings; all are listed."""
+
+
+class DownloadFailed(ParquetryError, ConnectionError):
+    """A catalogue data set could not be fetched, or its digest does not match."""
+
+
+def missing(package: str, extra: str, need: str) -> MissingDependency:
+    """The error for a package that belongs to an extra: which, why, and how to get it."""
+    return MissingDependency(
+        f"The package {package!r} is not installed.",
+        why=f"It is needed {need}.",
+        fix=f"Install it with: pip install 'parquetry[{extra}]'",
+    )

@@ -1,0 +1,256 @@
+"""What Parquet footers tell before a row is read: schema, row groups, sizes, statistics."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from parquetry.errors import AccessDenied, CorruptBlock, DatasetNotFound, NotParquet, SchemaDrift
+
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """One row group as its footer describes it."""
+
+    path: str
+    name: str
+    row_group: int
+    num_rows: int
+    nbytes: int
+    partition: tuple[tuple[str, Any], ...]
+
+
+@dataclass
+class ColumnStats:
+    """A column's statistics over all row groups; None where a footer does not tell."""
+
+    nulls: int | None = 0
+    minimum: Any = None
+    maximum: Any = None
+    complete: bool = True
+    """Whether every row group with values gave its minimum and maximum."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All footers of a dataset, summed up."""
+
+    schema: pa.Schema
+    row_groups: tuple[RowGroup, ...]
+    column_bytes: dict[str, int]
+    stats: dict[str, ColumnStats]
+    digest: bytes
+    partition_columns: tuple[str, ...] = ()
+    num_rows: int = 0
+
+
+@dataclass
+class _Totals:
+    row_groups: list[RowGroup] = field(default_factory=list)
+    column_bytes: dict[str, int] = field(default_factory=dict)
+    stats: dict[str, ColumnStats] = field(default_factory=dict)
+    digest: Any = field(default_factory=hashlib.sha256)
+
+
+def is_delta(filesystem: pafs.FileSystem, path: str) -> bool:
+    """Whether a folder is a Delta table."""
+    return filesystem.get_file_info(posixpath.join(path, "_delta_log")).type == pafs.FileType.Directory
+
+
+def hive_partitions(base: str) -> Callable[[str], dict[str, Any]]:
+    """A function from a file's path to the values that its folders' names give."""
+
+    def values(path: str) -> dict[str, Any]:
+        folders = posixpath.relpath(path, base or ".").split("/")[:-1] if base else path.split("/")[:-1]
+        pairs = (folder.partition("=") for folder in folders if "=" in folder)
+        return {unquote(k): None if v == _HIVE_NULL else unquote(v) for k, _, v in pairs}
+
+    return values
+
+
+def read_footers(
+    filesystem: pafs.FileSystem,
+    base: str,
+    paths: list[str],
+    partitions: Callable[[str], dict[str, Any]] | None,
+) -> Summary:
+    """Read the footers of all files, in parallel, and check that they agree.
+
+    Raises
+    ------
+    NotParquet, CorruptBlock, SchemaDrift, AccessDenied, DatasetNotFound
+        Naming the file, and the column where it is one.
+    """
+    with ThreadPoolExecutor(max_workers=min(16, max(1, len(paths)))) as pool:
+        metadata = list(pool.map(lambda p: _read_footer(filesystem, p), paths))
+    values = [partitions(p) if partitions else {} for p in paths]
+    partition_schema = _partition_schema(paths, values)
+    typed = [{k: _typed(v, partition_schema.field(k).type) for k, v in row.items()} for row in values]
+    schema = _common_schema(paths, metadata, set(partition_schema.names))
+    totals = _Totals()
+    for path, meta, partition in zip(paths, metadata, typed, strict=True):
+        name = posixpath.relpath(path, base) if base else path
+        _add_file(totals, path, name, meta, tuple(partition.items()), schema)
+    totals.digest.update(repr([(f.name, str(f.type)) for f in (*schema, *partition_schema)]).encode())
+    return Summary(
+        schema=pa.schema([*schema, *partition_schema]),
+        row_groups=tuple(totals.row_groups),
+        column_bytes=totals.column_bytes,
+        stats=totals.stats,
+        digest=totals.digest.digest(),
+        partition_columns=tuple(partition_schema.names),
+        num_rows=sum(rg.num_rows for rg in totals.row_groups),
+    )
+
+
+def _read_footer(filesystem: pafs.FileSystem, path: str) -> pq.FileMetaData:
+    try:
+        metadata = pq.read_metadata(path, filesystem=filesystem)
+        metadata.schema.to_arrow_schema()
+        return metadata
+    except FileNotFoundError as error:
+        raise DatasetNotFound(f"{path} is gone.", why=str(error), fix="List the folder again.") from error
+    except PermissionError as error:
+        raise AccessDenied(f"{path} may not be read.", why=str(error), fix="Check the permissions.") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _not_parquet(filesystem, path, error) from error
+
+
+def _not_parquet(filesystem: pafs.FileSystem, path: str, error: Exception) -> Exception:
+    with filesystem.open_input_stream(path) as stream:
+        start = stream.read(64)
+    if start[:4] == b"PAR1":
+        return CorruptBlock(
+            f"{path}: the footer cannot be read.", why=f"{type(error).__name__}: {error}", fix="Write the file again."
+        )
+    if start[:4] == b"PARE":
+        return NotParquet(f"{path} is an encrypted Parquet file.", fix="Decrypt it first; encryption is not supported.")
+    if not start:
+        return NotParquet(f"{path} is an empty file, not Parquet.", fix="Remove it, or write it again.")
+    text = start.decode("utf-8", "replace").splitlines()[0]
+    table_like = any(c in text for c in ",;\t")
+    return NotParquet(
+        f"{path} is not a Parquet file: it begins with {text[:40]!r}.",
+        why="It looks like a CSV file." if table_like else "",
+        fix="Convert it first, as in duckdb.sql(\"COPY (FROM 'x.csv') TO 'x.parquet'\"); jobs take CSV as it is.",
+    )
+
+
+def _common_schema(paths: list[str], metadata: list[pq.FileMetaData], partitions: set[str]) -> pa.Schema:
+    schemas = [_plain(m.schema.to_arrow_schema(), partitions) for m in metadata]
+    first = schemas[0]
+    for path, schema in zip(paths[1:], schemas[1:], strict=True):
+        for f in first:
+            if f.name not in schema.names:
+                raise _drift(path, f.name, "is missing", paths[0], f.type)
+            if schema.field(f.name).type != f.type:
+                raise _drift(path, f.name, f"is {schema.field(f.name).type}", paths[0], f.type)
+        for f in schema:
+            if f.name not in first.names:
+                raise _drift(path, f.name, f"is there as {f.type}", paths[0], "missing")
+    doubled = {n for n in first.names if first.names.count(n) > 1}
+    if doubled:
+        raise SchemaDrift(f"{paths[0]} has more than one column {sorted(doubled)[0]!r}.", fix="Rename the columns.")
+    return first
+
+
+def _drift(path: str, column: str, found: str, first: str, expected: Any) -> SchemaDrift:
+    return SchemaDrift(
+        f"{path}: column {column!r} {found}, but in {first} it is {expected}.",
+        why="All files of a dataset share one schema.",
+        fix="Write the file again with that schema, or open the two groups of files apart.",
+    )
+
+
+def _plain(schema: pa.Schema, partitions: set[str]) -> pa.Schema:
+    """The schema without what may differ between files of one table: encodings and metadata."""
+    fields = [pa.field(f.name, _plain_type(f.type)) for f in schema if f.name not in partitions]
+    return pa.schema(fields)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    return kind
+
+
+def _partition_schema(paths: list[str], values: list[dict[str, Any]]) -> pa.Schema:
+    names = list(values[0]) if values else []
+    for path, row in zip(paths, values, strict=True):
+        if list(row) != names:
+            raise SchemaDrift(
+                f"{path} lies in the partition folders {list(row)}, but {paths[0]} in {names}.",
+                fix="Put all files at the same depth of key=value folders.",
+            )
+    return pa.schema([pa.field(n, _partition_type([row[n] for row in values])) for n in names])
+
+
+def _partition_type(values: list[Any]) -> pa.DataType:
+    known = [v for v in values if v is not None]
+    if known and all(isinstance(v, str) for v in known):
+        plain = all(v.lstrip("-").isdigit() and str(int(v)) == v for v in known)
+        return pa.int64() if plain else pa.string()
+    return pa.array(known).type if known else pa.string()
+
+
+def _typed(value: Any, kind: pa.DataType) -> Any:
+    return int(value) if pa.types.is_integer(kind) and isinstance(value, str) else value
+
+
+def _add_file(
+    totals: _Totals,
+    path: str,
+    name: str,
+    metadata: pq.FileMetaData,
+    partition: tuple[tuple[str, Any], ...],
+    schema: pa.Schema,
+) -> None:
+    totals.digest.update(f"{name}\0{partition!r}\0{metadata.num_rows}".encode())
+    names = set(schema.names)
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        totals.row_groups.append(RowGroup(path, name, index, group.num_rows, group.total_byte_size, partition))
+        for position in range(group.num_columns):
+            chunk = group.column(position)
+            column = chunk.path_in_schema
+            if column not in names:
+                column = column.split(".", 1)[0]
+            totals.column_bytes[column] = totals.column_bytes.get(column, 0) + chunk.total_uncompressed_size
+            seen = _chunk_stats(chunk)
+            totals.digest.update(repr((column, group.num_rows, chunk.total_compressed_size, seen)).encode())
+            _merge_stats(totals.stats.setdefault(column, ColumnStats()), seen, group.num_rows)
+
+
+def _chunk_stats(chunk: pq.ColumnChunkMetaData) -> tuple[Any, Any, Any] | None:
+    """``(nulls, minimum, maximum)`` of a column chunk, or None where the footer has none."""
+    try:
+        stats = chunk.statistics
+        if stats is None:
+            return None
+        nulls = stats.null_count if stats.has_null_count else None
+        return (nulls, stats.min, stats.max) if stats.has_min_max else (nulls, None, None)
+    except (pa.ArrowException, NotImplementedError, ValueError, OverflowError):
+        return None  # statistics of a type that pyarrow cannot show: as if there were none
+
+
+def _merge_stats(total: ColumnStats, seen: tuple[Any, Any, Any] | None, num_rows: int) -> None:
+    nulls, low, high = seen or (None, None, None)
+    total.nulls = None if nulls is None or total.nulls is None else total.nulls + nulls
+    if low is None:
+        total.complete = total.complete and nulls == num_rows
+        return
+    total.minimum = low if total.minimum is None else min(total.minimum, low)
+    total.maximum = high if total.maximum is None else max(total.maximum, high)

@@ -1,0 +1,151 @@
+"""Where files live: local paths and URLs turned into a pyarrow filesystem and plain paths."""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from parquetry.errors import AccessDenied, BadParameter, DatasetNotFound
+
+PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
+
+
+def resolve(uri: str | os.PathLike[str], filesystem: Any = None) -> tuple[pafs.FileSystem, str]:
+    """The filesystem and the path on it that a local path or URL names.
+
+    Parameters
+    ----------
+    uri : str or PathLike
+        A local path, or any URL that pyarrow (``s3://``, ``gs://``, ``hdfs://`` …) or fsspec
+        (``abfs://``, ``https://``, ``memory://`` …) understands.
+    filesystem : pyarrow.fs.FileSystem or fsspec filesystem, default None
+        Taken instead of the one that the URL names; ``uri`` is then a path on it.
+
+    Raises
+    ------
+    BadParameter
+        No filesystem is known for the URL's scheme.
+    """
+    text = os.fspath(uri)
+    if filesystem is not None:
+        path = text.split("://", 1)[-1]
+        return _as_arrow(filesystem), path.rstrip("/") or "/"
+    if "://" not in text:
+        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
+    if text.startswith("file://"):
+        return pafs.LocalFileSystem(), os.path.abspath(text.removeprefix("file://"))
+    # A glob's ? and [ are not legal where pyarrow parses a URL: it gets the part before them.
+    fixed = text[: _first_wildcard(text)]
+    try:
+        found, path = pafs.FileSystem.from_uri(fixed)
+        return found, (path + text[len(fixed) :]).rstrip("/")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as arrow_error:
+        import fsspec
+
+        try:
+            other, path = fsspec.core.url_to_fs(text)
+        except (ValueError, ImportError) as error:
+            raise BadParameter(
+                f"No filesystem for {text!r}.",
+                why=f"pyarrow says: {arrow_error}; fsspec says: {error}",
+                fix="Install the filesystem's package (s3fs, gcsfs, adlfs …), or pass filesystem=.",
+            ) from error
+        return _as_arrow(other), path
+
+
+def is_local(filesystem: pafs.FileSystem) -> bool:
+    """Whether the paths are on this machine's own disk."""
+    return isinstance(filesystem, pafs.LocalFileSystem)
+
+
+def has_wildcard(path: str) -> bool:
+    """Whether a path is a glob pattern."""
+    return _first_wildcard(path) < len(path)
+
+
+def list_files(filesystem: pafs.FileSystem, path: str) -> tuple[str, list[str]]:
+    """The base folder and the sorted data files under a file, folder or glob.
+
+    Files and folders whose names begin with ``_`` or ``.`` are bookkeeping, as Spark and Hive
+    have it, and are left out.
+
+    Raises
+    ------
+    DatasetNotFound
+        Nothing is there.
+    AccessDenied
+        It is there and may not be read.
+    """
+    if has_wildcard(path):
+        return _glob(filesystem, path)
+    info = _stat(filesystem, path)
+    if info.type == pafs.FileType.NotFound:
+        raise DatasetNotFound(f"There is nothing at {path!r}.", fix=_nearest_parent(filesystem, path))
+    if info.type == pafs.FileType.File:
+        return posixpath.dirname(path), [path]
+    return path, _walk(filesystem, path)
+
+
+def _walk(filesystem: pafs.FileSystem, folder: str) -> list[str]:
+    try:
+        infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
+    except OSError as error:
+        raise _denied(folder, error) from error
+    files = [i.path for i in infos if i.type == pafs.FileType.File]
+    return sorted(f for f in files if not _is_bookkeeping(posixpath.relpath(f, folder)))
+
+
+def _glob(filesystem: pafs.FileSystem, pattern: str) -> tuple[str, list[str]]:
+    from fsspec.implementations.arrow import ArrowFSWrapper
+
+    base = posixpath.dirname(pattern[: _first_wildcard(pattern)])
+    found = sorted(ArrowFSWrapper(filesystem).glob(pattern))
+    files: list[str] = []
+    for hit in found:
+        info = _stat(filesystem, hit)
+        files.extend(_walk(filesystem, hit) if info.type == pafs.FileType.Directory else [hit])
+    if not files:
+        raise DatasetNotFound(f"No file matches {pattern!r}.", fix=_nearest_parent(filesystem, base))
+    return base, sorted(dict.fromkeys(files))
+
+
+def _stat(filesystem: pafs.FileSystem, path: str) -> pafs.FileInfo:
+    try:
+        return filesystem.get_file_info(path)
+    except OSError as error:
+        raise _denied(path, error) from error
+
+
+def _denied(path: str, error: OSError) -> Exception:
+    text = str(error).lower()
+    if error.errno in (errno.EACCES, errno.EPERM) or "access denied" in text or "forbidden" in text:
+        return AccessDenied(
+            f"{path!r} may not be read.", why=str(error), fix="Check the permissions or the credentials."
+        )
+    return DatasetNotFound(f"{path!r} cannot be listed.", why=str(error), fix="Check the path and the network.")
+
+
+def _nearest_parent(filesystem: pafs.FileSystem, path: str) -> str:
+    parent = posixpath.dirname(path)
+    while parent and parent != "/" and filesystem.get_file_info(parent).type == pafs.FileType.NotFound:
+        parent = posixpath.dirname(parent)
+    return f"The nearest folder that exists is {parent!r}; check the spelling from there." if parent else ""
+
+
+def _is_bookkeeping(relative: str) -> bool:
+    return any(part.startswith(("_", ".")) and "=" not in part for part in relative.split("/"))
+
+
+def _first_wildcard(path: str) -> int:
+    return min((i for i in (path.find(c) for c in "*?[") if i >= 0), default=len(path))
+
+
+def _as_arrow(filesystem: Any) -> pafs.FileSystem:
+    if isinstance(filesystem, pafs.FileSystem):
+        return filesystem
+    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
