@@ -1,0 +1,150 @@
+"""Fitters of what is made of other estimators: Pipeline, ColumnTransformer, FeatureUnion.
+
+Each part is fitted by its own Fitter. The branches of a ColumnTransformer or a FeatureUnion run
+in step, so that their passes share one read of the data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+
+from parquetry.fitting import Asking, Fitting, Pass, together
+from parquetry.reduction import Reduction
+from parquetry.registry import fitter
+from parquetry.through import through_parts
+from parquetry.view import Batch, View
+
+_AS_PARTS = "as their parts"
+
+
+@fitter(Pipeline, passes=_AS_PARTS, exact=_AS_PARTS, matrices=False)
+def fit_pipeline(pipeline: Any, view: View, fitting: Fitting) -> Asking:
+    """Fit a step, see the data through it, fit the next.
+
+    Source: https://scikit-learn.org/stable/modules/generated/sklearn.pipeline.Pipeline.html
+    """
+    fitted: list[tuple[str, Any]] = []
+    last = len(pipeline.steps) - 1
+    for i, (name, step) in enumerate(pipeline.steps):
+        if step is None or step == "passthrough":
+            fitted.append((name, step))
+            continue
+        fitted.append((name, (yield from fitting.step(step, view, name))))
+        if i < last:
+            view = view.through(fitted[-1][1])
+    pipeline.steps = fitted
+    return pipeline
+
+
+@fitter(FeatureUnion, passes=_AS_PARTS, exact=_AS_PARTS, matrices=False)
+def fit_feature_union(union: Any, view: View, fitting: Fitting) -> Asking:
+    """Fit all parts on the same data, in the same passes.
+
+    Source: https://scikit-learn.org/stable/modules/generated/sklearn.pipeline.FeatureUnion.html
+    """
+    named = [(name, t) for name, t in union.transformer_list if t not in ("drop", "passthrough")]
+    fitted = yield from together([fitting.step(t, view, name) for name, t in named])
+    done = dict(zip((name for name, _ in named), fitted, strict=True))
+    union.transformer_list = [(name, done.get(name, t)) for name, t in union.transformer_list]
+    return union
+
+
+@fitter(ColumnTransformer, passes=_AS_PARTS, exact=_AS_PARTS, matrices=False)
+def fit_column_transformer(transformer: Any, view: View, fitting: Fitting) -> Asking:
+    """Fit each branch on its columns, all branches in the same passes.
+
+    scikit-learn's own ``ColumnTransformer.fit`` works out which branch gets which columns, on the
+    first rows and with stand-ins for the branches; it then takes the fitted branches as frozen.
+
+    Source: https://scikit-learn.org/stable/modules/generated/sklearn.compose.ColumnTransformer.html
+    """
+    head = view.head()
+    branches = _branches(transformer, head)
+    fitted = yield from together(
+        [fitting.step(clone(t), view.select(columns), name) for name, t, columns in branches]
+    )
+    done = {name: f for (name, _, _), f in zip(branches, fitted, strict=True)}
+    complete = _assembled(transformer, done, head)
+    if any(_gives_sparse(f, view.select(columns)) for (_, _, columns), f in zip(branches, fitted, strict=True)):
+        complete.sparse_output_ = yield from _choose_sparse(complete, view)
+    return complete
+
+
+class _StandIn(TransformerMixin, BaseEstimator):
+    """Takes a branch's place while the columns are worked out."""
+
+    def fit(self, x: Any, y: Any = None) -> _StandIn:
+        return self
+
+    def transform(self, x: Any) -> Any:
+        return np.zeros((len(x), 1))
+
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        return np.asarray(["stand_in"], dtype=object)
+
+
+def _branches(transformer: Any, head: Any) -> list[tuple[str, Any, list[int]]]:
+    """``(name, unfitted transformer, column positions)`` of each branch that has to be fitted."""
+    own = {name: t for name, t, _ in transformer.transformers}
+    skeleton = clone(transformer).set_output(transform="default")
+    skeleton.transformers = [(n, t if _is_word(t) else _StandIn(), c) for n, t, c in transformer.transformers]
+    if not _is_word(transformer.remainder):
+        skeleton.remainder = _StandIn()
+        own["remainder"] = transformer.remainder
+    skeleton.fit(head)
+    positions = skeleton._transformer_to_input_indices
+    return [
+        (name, own[name], list(positions[name]))
+        for name, stand_in, _ in skeleton.transformers_
+        if isinstance(stand_in, _StandIn) and len(positions[name])
+    ]
+
+
+def _assembled(transformer: Any, done: dict[str, Any], head: Any) -> Any:
+    """A ColumnTransformer fitted on the head with the fitted branches frozen in, then thawed."""
+    complete = clone(transformer)
+    complete.transformers = [(n, FrozenEstimator(done[n]) if n in done else t, c) for n, t, c in transformer.transformers]
+    if "remainder" in done:
+        complete.remainder = FrozenEstimator(done["remainder"])
+    complete.fit(head)
+    complete.transformers_ = [(n, done.get(n, t), c) for n, t, c in complete.transformers_]
+    complete.transformers, complete.remainder = transformer.transformers, transformer.remainder
+    return complete
+
+
+def _choose_sparse(transformer: Any, view: View) -> Asking:
+    """Whether the output is sparse, by its density over all rows, as scikit-learn decides it."""
+    (counts,) = yield [Pass(_Density(transformer), view)]
+    stored, cells = counts
+    return bool(stored / cells < transformer.sparse_threshold) if cells else False
+
+
+class _Density(Reduction[tuple[int, int], tuple[int, int]]):
+    """Counts stored values and cells of a ColumnTransformer's parts."""
+
+    label = "density"
+
+    def __init__(self, transformer: Any) -> None:
+        self.transformer = transformer
+
+    def partial(self, batch: Batch) -> tuple[int, int]:
+        parts = through_parts(self.transformer, batch.X)
+        stored = sum(int(p.nnz) if hasattr(p, "nnz") else int(np.prod(p.shape)) for p in parts)
+        return stored, sum(int(np.prod(p.shape)) for p in parts)
+
+    def merge(self, left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int]:
+        return left[0] + right[0], left[1] + right[1]
+
+
+def _gives_sparse(fitted: Any, view: View) -> bool:
+    return hasattr(view.through(fitted).head(2), "tocsr")
+
+
+def _is_word(transformer: Any) -> bool:
+    return isinstance(transformer, str)

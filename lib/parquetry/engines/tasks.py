@@ -1,0 +1,73 @@
+"""What every engine does around a task: typed errors, and one BLAS thread on worker processes."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from parquetry.errors import ParquetryError, TaskFailed
+from parquetry.reduction import fold
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_TRACE_LINES = 12
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A task whose every error is a typed one that can travel.
+
+    Parameters
+    ----------
+    task : callable
+    label : str
+        How errors name the work.
+    own_process : bool, default True
+        Whether it runs in a worker process, whose BLAS may be held to one thread for good.
+    """
+
+    task: Callable[[Any], Any]
+    label: str
+    own_process: bool = True
+
+    def __call__(self, item: Any) -> Any:
+        if self.own_process:
+            hold_blas_to_one_thread()
+        try:
+            return self.task(item)
+        except ParquetryError:
+            raise
+        except Exception as error:
+            raise failed(error, self.label) from error
+
+
+@dataclass(frozen=True)
+class GuardedFold:
+    """Merges one group of states, with the same care."""
+
+    merge: Callable[[Any, Any], Any]
+    label: str
+
+    def __call__(self, states: Sequence[Any]) -> Any:
+        return Guarded(lambda group: fold(self.merge, group), self.label)(states)
+
+
+def failed(error: BaseException, label: str) -> TaskFailed:
+    """The typed form of an error that a task raised by itself."""
+    trace = "".join(traceback.format_exception(error)).strip().splitlines()
+    return TaskFailed(
+        f"{label}: a task raised {type(error).__name__}: {error}",
+        fix="The worker's traceback ends:\n" + "\n".join(trace[-_TRACE_LINES:]),
+    )
+
+
+def hold_blas_to_one_thread() -> None:
+    """One thread for BLAS and OpenMP in this process, for good; also in libraries loaded later."""
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = "1"
+    # Without leaving the context the limit stays, which is what a worker process wants.
+    threadpool_limits(1)

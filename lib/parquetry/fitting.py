@@ -1,0 +1,423 @@
+"""fit: plain estimators in, plain fitted estimators out, whatever the engine.
+
+Fitters are generators that ask for passes over the data. What several of them ask for at the
+same moment (the branches of a ColumnTransformer, say) is answered by one read of the data.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import numpy as np
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from parquetry import registry
+from parquetry.dataset import Dataset, open_dataset
+from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, TooBigForOneNode, WrongColumnType
+from parquetry.reduction import Bundle, PassTask, Reduction, bundles
+from parquetry.view import Batch, View, is_numeric
+
+if TYPE_CHECKING:
+    from parquetry.engine import Engine
+
+Asking = Generator[list[Any], list[Any], Any]
+"""What a Fitter is: yields lists of work, is sent the list of results, returns the fitted estimator."""
+
+_GATHER_FACTOR = 3  # the rows as read, the matrix made of them, and the estimator's own copy
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """Work: one reduction over the rows of a view."""
+
+    reduction: Reduction[Any, Any]
+    view: View
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """Work: the rows brought to one worker, and the estimator's own ``fit`` called there."""
+
+    estimator: Any
+    view: View
+
+
+@dataclass
+class StepReport:
+    """How one estimator was fitted."""
+
+    step: str
+    estimator: str
+    placement: str = "distributed"
+    why: str = ""
+    passes: int = 0
+
+
+def fit(
+    estimator: Any,
+    data: Dataset | str | os.PathLike[str],
+    *,
+    target: str | Sequence[str] | None = None,
+    features: Sequence[str] | None = None,
+    sample_weight: str | None = None,
+    engine: Engine | str | None = None,
+    memory: str | int | None = None,
+) -> Any:
+    """Fit a scikit-learn estimator or pipeline on Parquet data of any size.
+
+    Parameters
+    ----------
+    estimator : scikit-learn estimator
+        Cloned first; the caller's object is never changed.
+    data : Dataset, path or URL
+    target : str or sequence of str, default None
+        The column(s) of y; None for transformers and clustering.
+    features : sequence of str, default None
+        The columns of X, in order; None for all but target and weight.
+    sample_weight : str, default None
+        The column of weights, passed to the last step.
+    engine : Engine or what ``open_engine`` takes, default None
+        None is the local engine.
+    memory : str or int, default None
+        Most bytes (``"4GiB"``) that a single-node fit may take; None is the engine's own bound.
+
+    Returns
+    -------
+    estimator
+        A fitted estimator of the same class with scikit-learn's own learned attributes, and
+        ``fit_report_``, a plain dict: placement, passes, rows and seconds, a row for each step.
+
+    Raises
+    ------
+    UnknownColumn, WrongColumnType, DegenerateColumn, EmptyDataset, TooBigForOneNode
+        Before any work is scheduled.
+    NonFiniteValues
+        NaN or infinity where the estimator refuses them, with column and first position.
+    """
+    from sklearn.base import clone
+
+    from parquetry.engine import borrowed_engine, parse_bytes
+
+    started = time.perf_counter()
+    view = make_view(data, target=target, features=features, sample_weight=sample_weight)
+    check_view(view, estimator)
+    cloned = clone(estimator)
+    check_picklable(cloned)
+    with borrowed_engine(engine) as running:
+        budget = running.memory if memory is None else parse_bytes(memory)
+        fitting = Fitting(budget)
+        model = drive(fitting.step(cloned, view, _class_name(cloned)), running, verb="fit")
+        model.fit_report_ = _report(view, running, fitting, time.perf_counter() - started)
+    return model
+
+
+class Fitting:
+    """One call of ``fit``: finds Fitters, falls back to a single node, keeps the report."""
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self.reports: list[StepReport] = []
+
+    def step(self, estimator: Any, view: View, name: str) -> Asking:
+        """Fit one estimator by its Fitter, or by the single-node fallback."""
+        entry = registry.find(estimator)
+        report = StepReport(name, _class_name(estimator))
+        self.reports.append(report)
+        if entry is None:
+            work = self.gather(estimator, view, f"There is no distributed fit for {_class_name(estimator)}.")
+        else:
+            work = entry.fit(estimator, view, self)
+        try:
+            asked = next(work)
+            while True:
+                report.passes += any(isinstance(w, (Pass, Gather)) for w in asked)
+                asked = work.send((yield asked))
+        except StopIteration as stop:
+            return stop.value
+
+    def gather(self, estimator: Any, view: View, why: str) -> Asking:
+        """The single-node fallback: bring the rows to one worker, if they fit, and say so."""
+        needed = gathered_bytes(view)
+        if needed > self.memory:
+            raise TooBigForOneNode(
+                f"{_class_name(estimator)} needs about {needed / 2**30:.2f} GiB on one worker; "
+                f"{self.memory / 2**30:.2f} GiB are allowed.",
+                why=f"{why} Its rows would have to be gathered.",
+                fix=f"Fit on data.sample(n=…), allow more with memory=, or use a class that scales: {scaling_names()}.",
+            )
+        report = next(r for r in reversed(self.reports) if r.estimator == _class_name(estimator))
+        report.placement, report.why = "single-node", why
+        (fitted,) = yield [Gather(estimator, view)]
+        return fitted
+
+
+def together(askings: Sequence[Asking]) -> Generator[list[Any], list[Any], list[Any]]:
+    """Run several Fitters in step, so that what they ask for at one moment shares one read."""
+    results: list[Any] = [None] * len(askings)
+    pending: dict[int, list[Any]] = {}
+
+    def advance(i: int, answers: list[Any] | None) -> None:
+        try:
+            pending[i] = next(askings[i]) if answers is None else askings[i].send(answers)
+        except StopIteration as stop:
+            pending.pop(i, None)
+            results[i] = stop.value
+
+    for i in range(len(askings)):
+        advance(i, None)
+    while pending:
+        order = list(pending)
+        answers = yield [work for i in order for work in pending[i]]
+        start = 0
+        for i in order:
+            count = len(pending[i])
+            advance(i, answers[start : start + count])
+            start += count
+    return results
+
+
+def drive(asking: Asking, engine: Engine, *, verb: str) -> Any:
+    """Answer a Fitter's questions on an engine until it returns."""
+    answers: list[Any] | None = None
+    number = 0
+    # BLAS with several threads may sum in another order: one thread, for the same bits anywhere.
+    with threadpool_limits(1):
+        while True:
+            try:
+                works = next(asking) if answers is None else asking.send(answers)
+            except StopIteration as stop:
+                return stop.value
+            number += 1
+            answers = _answer(works, engine, verb, number)
+
+
+def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], *, label: str) -> list[Any]:
+    """Several reductions over the same rows in one read; their results, in order.
+
+    Raises
+    ------
+    EmptyDataset
+        There is no row.
+    """
+    first = works[0][1].dataset
+    first.require_rows()
+    columns = tuple(dict.fromkeys(c for _, view in works for c in view.columns))
+    # The list of blocks stays here: each worker gets only the bundle that it works on.
+    shipped = {id(view): replace(view, dataset=None) for _, view in works}  # type: ignore[arg-type]
+    parts = tuple((reduction, shipped[id(view)]) for reduction, view in works)
+    task = PassTask(first.select(columns).reader(), parts)
+    states = engine.reduce(task, task.merge, bundles(first, columns), label=label)
+    with threadpool_limits(1):
+        return [reduction.finish(state) for (reduction, _), state in zip(works, states, strict=True)]
+
+
+def make_view(
+    data: Dataset | str | os.PathLike[str],
+    *,
+    target: str | Sequence[str] | None,
+    features: Sequence[str] | None,
+    sample_weight: str | None = None,
+) -> View:
+    """A view from the arguments that users give, with every name checked."""
+    dataset = data if isinstance(data, Dataset) else open_dataset(data)
+    targets = () if target is None else (target,) if isinstance(target, str) else tuple(target)
+    dataset.require(targets, "target column")
+    if sample_weight is not None:
+        dataset.require([sample_weight], "weight column")
+    apart = {*targets, sample_weight}
+    if features is None:
+        features = [c for c in dataset.columns if c not in apart]
+    elif isinstance(features, str):
+        raise BadParameter(f"features={features!r} is one string.", fix=f"Pass a list: features=[{features!r}].")
+    dataset.require(features, "feature column")
+    leaked = [c for c in features if c in apart]
+    if leaked:
+        raise BadParameter(
+            f"{leaked[0]!r} is both a feature and the target or weight.",
+            why="A model that sees its target has learned nothing.",
+            fix="Leave it out of features=.",
+        )
+    if not features:
+        raise BadParameter("There is no feature column left.", fix="Name some with features=.")
+    if len(set(features)) < len(features):
+        raise BadParameter(f"A column is named twice in features={list(features)}.", fix="Name each once.")
+    return View(dataset, tuple(features), targets, sample_weight)
+
+
+def check_view(view: View, estimator: Any) -> None:
+    """What can be known to be wrong from the footers alone, as typed errors."""
+    from sklearn.base import is_regressor
+
+    dataset = view.dataset
+    dataset.require_rows()
+    for name in view.features:
+        kind = dataset.full_schema.field(name).type
+        if pa.types.is_nested(kind):
+            raise WrongColumnType(
+                f"Feature {name!r} is {kind}.",
+                why="A feature holds one value a row.",
+                fix="Unnest it first, or leave it out with features=.",
+            )
+    for name in (*view.features, *view.target):
+        _refuse_all_null(dataset, name)
+    if view.sample_weight is not None and not is_numeric(dataset.full_schema.field(view.sample_weight).type):
+        raise WrongColumnType(f"The weight column {view.sample_weight!r} is not numeric.", fix="Name a numeric column.")
+    if is_regressor(estimator):
+        for name in view.target:
+            _check_regression_target(dataset, name, estimator)
+    if is_regressor(estimator) and not view.target:
+        raise BadParameter(f"{_class_name(estimator)} needs a target.", fix="Pass target='column'.")
+
+
+def check_picklable(estimator: Any) -> None:
+    """Raise StepNotPicklable, naming the step, where an estimator cannot go to a worker."""
+    for name, step in [*_named_steps(estimator), (_class_name(estimator), estimator)]:
+        try:
+            cloudpickle.dumps(step)
+        except (TypeError, pickle.PicklingError, AttributeError, RecursionError, OSError) as error:
+            raise StepNotPicklable(
+                f"Step {name!r} cannot be sent to the workers.",
+                why=f"{type(error).__name__}: {error}",
+                fix="Keep open files, locks and connections out of it; open them inside the function.",
+            ) from error
+
+
+def gathered_bytes(view: View) -> int:
+    """About how many bytes a single-node fit of a view takes."""
+    dataset = view.dataset
+    rows = dataset.num_rows
+    text = [c for c in view.columns if not is_numeric(dataset.full_schema.field(c).type)]
+    stored = dataset.select(text).nbytes if text else 0
+    width = view.width + len(view.target) + 1
+    return int(_GATHER_FACTOR * (rows * 8 * width + stored + rows * 64 * len(text)))
+
+
+def scaling_names() -> str:
+    """The names of the estimators that have a distributed fit."""
+    kinds = [k for k in registry.entries() if hasattr(k, "predict")]
+    return ", ".join(sorted(k.__name__ for k in kinds if k.__name__ not in ("Pipeline",)))
+
+
+@dataclass(frozen=True)
+class _GatherTask:
+    """Reads all bundles in order and calls the estimator's own ``fit``."""
+
+    reader: Any
+    view: View
+    estimator: Any
+
+    def __call__(self, bundle_list: Sequence[Bundle]) -> Any:
+        batches = [
+            Batch(table, rows, block, self.view)
+            for bundle in bundle_list
+            for block in bundle
+            for table, rows in self.reader.read(block)
+        ]
+        x = _stack([b.named_X for b in batches])
+        arguments: dict[str, Any] = {}
+        if self.view.target:
+            arguments["y"] = _stack([b.y for b in batches])
+        if self.view.sample_weight is not None:
+            arguments["sample_weight"] = _stack([b.weights for b in batches])
+        return self.estimator.fit(x, **arguments)
+
+
+def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[Any]:
+    results: list[Any] = [None] * len(works)
+    passes = [(i, w) for i, w in enumerate(works) if isinstance(w, Pass)]
+    if passes:
+        label = f"{verb}-{'+'.join(dict.fromkeys(_label(w) for _, w in passes))}-pass-{number}"
+        found = run_pass(engine, [(w.reduction, w.view) for _, w in passes], label=label)
+        for (i, _), result in zip(passes, found, strict=True):
+            results[i] = result
+    for i, work in enumerate(works):
+        if isinstance(work, Gather):
+            view = work.view
+            columns = view.columns
+            reader = view.dataset.select(columns).reader()
+            shipped = replace(view, dataset=None)  # type: ignore[arg-type]
+            task = _GatherTask(reader, shipped, work.estimator)
+            label = f"{verb}-{_class_name(work.estimator)}-single-node"
+            results[i] = next(iter(engine.map(task, [bundles(view.dataset, columns)], label=label)))
+    return results
+
+
+def _label(work: Pass) -> str:
+    return str(getattr(work.reduction, "label", type(work.reduction).__name__))
+
+
+def _stack(parts: list[Any]) -> Any:
+    if hasattr(parts[0], "iloc"):
+        import pandas as pd
+
+        return pd.concat(parts, ignore_index=True)
+    if hasattr(parts[0], "tocsr"):
+        from scipy import sparse
+
+        return sparse.vstack(parts).tocsr()
+    return np.concatenate(parts)
+
+
+def _report(view: View, engine: Engine, fitting: Fitting, seconds: float) -> dict[str, Any]:
+    placements = {r.placement for r in fitting.reports if r.passes}
+    schema = view.dataset.full_schema
+    return {
+        "placement": "mixed" if len(placements) > 1 else next(iter(placements), "distributed"),
+        "steps": [asdict(r) for r in fitting.reports],
+        "passes": sum(r.passes for r in fitting.reports),
+        "rows": view.dataset.num_rows,
+        "seconds": round(seconds, 3),
+        "engine": engine.name,
+        "parallelism": engine.parallelism,
+        "inputs": {name: str(schema.field(name).type) for name in view.features},
+        "target": list(view.target),
+        "sample_weight": view.sample_weight,
+        "data": view.dataset.uri,
+        "fingerprint": view.dataset.fingerprint,
+    }
+
+
+def _refuse_all_null(dataset: Dataset, name: str) -> None:
+    stats = dataset.footer.stats.get(name)
+    stored = dataset.footer.num_rows
+    if stats is not None and stats.nulls is not None and stats.nulls == stored and stored:
+        raise DegenerateColumn(
+            f"Column {name!r} of {dataset.uri} is null in all {stored:,} rows.",
+            why="There is nothing to learn from it.",
+            fix="Leave it out: features= (or --exclude for a job).",
+        )
+
+
+def _check_regression_target(dataset: Dataset, name: str, estimator: Any) -> None:
+    kind = dataset.full_schema.field(name).type
+    if not is_numeric(kind):
+        raise WrongColumnType(
+            f"The target {name!r} is {kind}.",
+            why=f"{_class_name(estimator)} is a regressor and needs a number.",
+            fix="Name a numeric column, or use a classifier.",
+        )
+    stats = dataset.footer.stats.get(name)
+    constant = stats is not None and stats.complete and stats.nulls == 0 and stats.minimum == stats.maximum
+    if constant and stats is not None and stats.minimum is not None:
+        raise DegenerateColumn(
+            f"The target {name!r} is {stats.minimum!r} in every row.",
+            why="There is nothing to predict.",
+            fix="Check that this is the right column.",
+        )
+
+
+def _named_steps(estimator: Any) -> Iterable[tuple[str, Any]]:
+    for attribute in ("steps", "transformers", "transformer_list"):
+        for item in getattr(estimator, attribute, ()):
+            yield item[0], item[1]
+
+
+def _class_name(estimator: Any) -> str:
+    return type(estimator).__name__

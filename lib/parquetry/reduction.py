@@ -1,0 +1,139 @@
+"""Reduction and the fixed tree: one pass over the blocks, the same on every engine.
+
+Blocks travel in bundles; a bundle's blocks are merged one after another, bundles in groups of
+``FAN_IN``, those groups again in groups of ``FAN_IN``, and so on. Bundles and groups come from
+the footers alone, never from the number of workers, so results are identical bit for bit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from parquetry.dataset import Block, Dataset
+
+if TYPE_CHECKING:
+    from parquetry.view import Batch, View
+
+State = TypeVar("State")
+Result = TypeVar("Result")
+Bundle = tuple[Block, ...]
+
+FAN_IN = 16
+BUNDLE_BYTES = 64 * 2**20
+_MAX_BUNDLES = 4096
+
+
+class Reduction(ABC, Generic[State, Result]):
+    """An algorithm's single pass over the rows: engine-free, deterministic, its state small.
+
+    A subclass gives ``partial`` and ``merge``, and ``finish`` where the result is not the state.
+    States are pickled between workers: plain arrays, numbers and tuples.
+    """
+
+    @abstractmethod
+    def partial(self, batch: Batch) -> State:
+        """The state of a batch of rows (at least one row)."""
+
+    @abstractmethod
+    def merge(self, left: State, right: State) -> State:
+        """The state of both; ``left`` holds the earlier rows. May change ``left`` in place."""
+
+    def finish(self, state: State) -> Result:
+        """The result, computed once, on the driver."""
+        return state  # type: ignore[return-value]
+
+
+def bundles(dataset: Dataset, columns: Sequence[str]) -> list[Bundle]:
+    """The dataset's blocks in consecutive bundles of about ``BUNDLE_BYTES`` each.
+
+    Above 4096 bundles they grow with the data instead, so that a scheduler never sees millions
+    of tasks. Memory is not touched by a bundle's size: its blocks are read one at a time.
+    """
+    share = dataset.byte_share(columns)
+    blocks = [b for b in dataset.blocks if b.num_rows]
+    sizes = [max(b.nbytes * share, 8.0 * b.num_rows) for b in blocks]
+    target = max(float(BUNDLE_BYTES), sum(sizes) / _MAX_BUNDLES)
+    out: list[list[Block]] = []
+    filled = target
+    for block, size in zip(blocks, sizes, strict=True):
+        if filled + size / 2 > target:
+            out.append([])
+            filled = 0.0
+        out[-1].append(block)
+        filled += size
+    return [tuple(bundle) for bundle in out]
+
+
+class TreeMerge:
+    """Merges states in the fixed tree as they arrive in order, holding few of them at a time."""
+
+    def __init__(self, merge: Callable[[Any, Any], Any]) -> None:
+        self._merge = merge
+        self._levels: list[list[Any]] = []
+
+    def add(self, state: Any) -> None:
+        """Take the next state."""
+        level = 0
+        while True:
+            if level == len(self._levels):
+                self._levels.append([])
+            self._levels[level].append(state)
+            if len(self._levels[level]) < FAN_IN:
+                return
+            state = fold(self._merge, self._levels[level])
+            self._levels[level] = []
+            level += 1
+
+    def result(self) -> Any:
+        """The state of everything taken."""
+        carry: list[Any] = []
+        for level in self._levels:
+            group = level + carry
+            carry = [fold(self._merge, group)] if group else []
+        return carry[0] if carry else None
+
+
+def fold(merge: Callable[[Any, Any], Any], states: Sequence[Any]) -> Any:
+    """One group of states merged from left to right; None stands for "no rows"."""
+    total = None
+    for state in states:
+        total = merge_optional(merge, total, state)
+    return total
+
+
+def merge_optional(merge: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    """``merge`` where either side may be None, for a part without rows."""
+    if left is None or right is None:
+        return right if left is None else left
+    return merge(left, right)
+
+
+@dataclass(frozen=True)
+class PassTask:
+    """Several reductions over one read of a bundle; the states travel together in a list."""
+
+    dataset_reader: Any
+    parts: tuple[tuple[Reduction[Any, Any], View], ...]
+
+    def __call__(self, bundle: Bundle) -> list[Any]:
+        from parquetry.view import Batch
+
+        states: list[Any] = [None] * len(self.parts)
+        for block in bundle:
+            for table, rows in self.dataset_reader.read(block):
+                batches: dict[int, Batch] = {}
+                for i, (reduction, view) in enumerate(self.parts):
+                    # Reductions that share a view share its batch, and what it has computed.
+                    batch = batches.setdefault(id(view), Batch(table, rows, block, view))
+                    states[i] = merge_optional(reduction.merge, states[i], reduction.partial(batch))
+        return states
+
+    def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
+        """Merge the states one by one."""
+        return [
+            merge_optional(reduction.merge, a, b)
+            for (reduction, _), a, b in zip(self.parts, left, right, strict=True)
+        ]

@@ -1,0 +1,86 @@
+"""Which estimator class is fitted by which Fitter.
+
+A Fitter is a generator function ``fit(estimator, view, fitting)``: it yields lists of
+:class:`~parquetry.fitting.Pass` (and the like), gets their results back, and returns the fitted
+estimator. It is registered for one exact class: a subclass may have changed ``fit``, and is then
+fitted by its own code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+FitterFunction = Callable[[Any, Any, Any], Generator[list[Any], list[Any], Any]]
+
+_MODULES = (
+    "parquetry.composing",
+    "parquetry.features.functions",
+    "parquetry.features.impute",
+    "parquetry.features.onehot",
+    "parquetry.features.scale",
+    "parquetry.classical.dummy",
+    "parquetry.classical.linear",
+    "parquetry.classical.target",
+)
+_ENTRIES: dict[type, Entry] = {}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the table of what runs where.
+
+    Parameters
+    ----------
+    kind : type
+        The estimator's class.
+    fit : generator function
+    passes : str
+        How many passes over the data it takes.
+    exact : str
+        What the learned attributes equal, and how closely.
+    matrices : bool
+        Whether a float matrix gives the same results as a frame of numbers.
+    single_node : str, default ""
+        The parameters with which it falls back to a single node.
+    """
+
+    kind: type
+    fit: FitterFunction
+    passes: str
+    exact: str
+    matrices: bool
+    single_node: str = ""
+
+
+def fitter(
+    *kinds: type, passes: str, exact: str, matrices: bool, single_node: str = ""
+) -> Callable[[FitterFunction], FitterFunction]:
+    """Register a Fitter for one or more classes; see :class:`Entry`."""
+
+    def register(function: FitterFunction) -> FitterFunction:
+        for kind in kinds:
+            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node)
+        return function
+
+    return register
+
+
+def find(estimator: Any) -> Entry | None:
+    """The entry for an estimator's exact class, or None."""
+    return entries().get(type(estimator))
+
+
+def entries() -> dict[type, Entry]:
+    """All entries; loads the modules that hold fitters."""
+    for module in _MODULES:
+        importlib.import_module(module)
+    return _ENTRIES
+
+
+def works_on_matrices(estimator: Any) -> bool:
+    """Whether an estimator takes a float matrix in the place of a frame of numbers."""
+    entry = find(estimator)
+    return entry is not None and entry.matrices

@@ -1,0 +1,263 @@
+"""View and Batch: a dataset's columns in their roles, seen through fitted steps.
+
+A View is what a Fitter works on: it says which columns are features, target and weight, and
+which fitted transformers the features go through. On a worker it meets a batch of rows and
+becomes numbers: a float matrix wherever all is numeric, a pandas frame only where names matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from parquetry.dataset import Block, Dataset
+from parquetry.errors import UnknownColumn, WrongColumnType
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def is_numeric(kind: pa.DataType) -> bool:
+    """Whether a column of this type can be read as floats."""
+    return (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    )
+
+
+def float_column(column: pa.ChunkedArray) -> FloatArray:
+    """A numeric Arrow column as float64, nulls as NaN; without a copy where it is that already."""
+    if column.type != pa.float64():
+        if pa.types.is_boolean(column.type):
+            column = column.cast(pa.uint8())
+        column = column.cast(pa.float64(), safe=False)
+    if column.null_count:
+        column = pc.fill_null(column, float("nan"))
+    if column.num_chunks == 1:
+        values: FloatArray = column.chunk(0).to_numpy(zero_copy_only=False)
+        return values
+    return np.concatenate([c.to_numpy(zero_copy_only=False) for c in column.chunks] or [np.empty(0)])
+
+
+class Columns:
+    """Feature columns as they are stored, turned into a matrix or a frame on demand."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    @property
+    def names(self) -> list[str]:
+        """Column names."""
+        return list(self.table.column_names)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether every column can be read as floats."""
+        return all(is_numeric(kind) for kind in self.table.schema.types)
+
+    @cached_property
+    def floats(self) -> list[FloatArray]:
+        """One float64 array of shape ``(n_rows,)`` a column."""
+        for f in self.table.schema:
+            if not is_numeric(f.type):
+                raise not_numeric(f.name, f.type)
+        return [float_column(c) for c in self.table.columns]
+
+    @cached_property
+    def matrix(self) -> FloatArray:
+        """Shape ``(n_rows, n_columns)``, column-major: columns are contiguous."""
+        matrix = np.empty((len(self.floats), self.table.num_rows))
+        for row, values in zip(matrix, self.floats, strict=True):
+            row[:] = values
+        return matrix.T
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The columns as pandas reads them from Parquet."""
+        return self.table.to_pandas()
+
+    def select(self, columns: Sequence[int]) -> Columns:
+        """These columns, by position."""
+        return Columns(self.table.select(list(columns)))
+
+
+def not_numeric(name: str, kind: pa.DataType) -> WrongColumnType:
+    """The error for a column that should hold numbers and does not."""
+    return WrongColumnType(
+        f"Column {name!r} is {kind}, not a number.",
+        why="The estimator works on numbers.",
+        fix="Encode it (OneHotEncoder in a ColumnTransformer), or leave it out with features=.",
+    )
+
+
+@dataclass(frozen=True)
+class View:
+    """The columns of a dataset in their roles, seen through fitted steps.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    features : tuple of str
+        The stored columns that X is made of.
+    target : tuple of str, default ()
+        The columns of y; more than one for multi-target regression.
+    sample_weight : str or None, default None
+        The column of weights.
+    steps : tuple of callables, default ()
+        What X goes through, in order; each takes and gives X.
+    target_step : callable or None, default None
+        What y goes through.
+    step_names : tuple of str or None, default None
+        The names of X's columns after the last step, where a step gave any.
+    """
+
+    dataset: Dataset
+    features: tuple[str, ...]
+    target: tuple[str, ...] = ()
+    sample_weight: str | None = None
+    steps: tuple[Any, ...] = ()
+    target_step: Any = None
+    step_names: tuple[str, ...] | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All stored columns that must be read, each once."""
+        weight = (self.sample_weight,) if self.sample_weight else ()
+        return tuple(dict.fromkeys((*self.features, *self.target, *weight)))
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The names that scikit-learn would see in X: those of a frame, or None for an array."""
+        return self.features if not self.steps else self.step_names
+
+    @property
+    def numeric(self) -> bool:
+        """Whether X is all numbers."""
+        schema = self.dataset.full_schema
+        return bool(self.steps) or all(is_numeric(schema.field(f).type) for f in self.features)
+
+    def require_numeric(self, estimator: Any) -> None:
+        """Raise WrongColumnType, naming the column, where an estimator of numbers gets others."""
+        if self.steps:
+            return
+        for name in self.features:
+            kind = self.dataset.full_schema.field(name).type
+            if not is_numeric(kind):
+                error = not_numeric(name, kind)
+                raise WrongColumnType(f"{type(estimator).__name__}: {error.fact}", why=error.why, fix=error.fix)
+
+    def through(self, transformer: Any) -> View:
+        """The same rows, with X seen through a fitted transformer."""
+        from parquetry.through import Through, output_names
+
+        names = output_names(transformer)
+        return replace(self, steps=(*self.steps, Through(transformer)), step_names=names)
+
+    def select(self, columns: Sequence[int]) -> View:
+        """The same rows, with only these columns of X (by position)."""
+        from parquetry.through import Select
+
+        if not self.steps:
+            return replace(self, features=tuple(self.features[i] for i in columns))
+        names = tuple(self.step_names[i] for i in columns) if self.step_names else None
+        return replace(self, steps=(*self.steps, Select(tuple(columns))), step_names=names)
+
+    def target_as_features(self) -> View:
+        """The same rows, with y in the place of X: what a target's transformer is fitted on."""
+        return View(self.dataset, self.target)
+
+    def head(self, n: int = 64) -> Any:
+        """X of the first rows, read in this process: a frame where it has names, else an array."""
+        for batch in self.head_batches(n):
+            return batch.named_X
+        raise UnknownColumn("The view has no rows.")
+
+    def head_batches(self, n: int) -> Any:
+        """Batches of about ``n`` rows, read in this process."""
+        reader = self.dataset.select(self.columns).reader(batch_rows=n)
+        for block in self.dataset.blocks:
+            for table, rows in reader.read(block):
+                yield Batch(table.slice(0, n), rows[:n], block, self)
+
+    @cached_property
+    def width(self) -> int:
+        """How many columns X has."""
+        return len(self.features) if not self.steps else int(self.head(2).shape[1])
+
+
+class Batch:
+    """Some rows of one block, as a View shows them."""
+
+    def __init__(self, table: pa.Table, rows: npt.NDArray[np.int64], block: Block, view: View) -> None:
+        self.table, self.rows, self.block, self.view = table, rows, block, view
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the batch; at least one."""
+        return int(self.table.num_rows)
+
+    @cached_property
+    def stored(self) -> Columns:
+        """The feature columns before any step."""
+        return Columns(self.table.select(list(self.view.features)))
+
+    @cached_property
+    def X(self) -> Any:  # noqa: N802 (scikit-learn's name)
+        """Features after all steps: Columns where there is none, else what the last step gave."""
+        x: Any = self.stored
+        for step in self.view.steps:
+            x = step(x)
+        return x
+
+    @cached_property
+    def matrix(self) -> Any:
+        """X as a float64 array or a SciPy sparse matrix, shape ``(n_rows, n_features)``."""
+        from parquetry.through import as_matrix
+
+        return as_matrix(self.X)
+
+    @cached_property
+    def floats(self) -> list[FloatArray]:
+        """X as one float64 array a column."""
+        if isinstance(self.X, Columns):
+            return self.X.floats
+        matrix = self.matrix
+        dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
+        return list(np.asarray(dense, dtype=np.float64).T)
+
+    @property
+    def named_X(self) -> Any:  # noqa: N802
+        """X as scikit-learn's own ``fit`` would get it: a frame where it has names."""
+        return self.X.frame if isinstance(self.X, Columns) else self.X
+
+    @cached_property
+    def y(self) -> Any:
+        """The target in its own type: shape ``(n_rows,)``, or ``(n_rows, n_targets)``."""
+        columns = [self.table.column(name).to_pandas().to_numpy() for name in self.view.target]
+        y = columns[0] if len(columns) == 1 else np.column_stack(columns)
+        return y if self.view.target_step is None else self.view.target_step(y)
+
+    @cached_property
+    def y_floats(self) -> list[FloatArray]:
+        """The target as one float64 array a target column."""
+        if self.view.target_step is None:
+            return [float_column(self.table.column(name)) for name in self.view.target]
+        y = np.asarray(self.y, dtype=np.float64)
+        return [y] if y.ndim == 1 else list(y.T)
+
+    @cached_property
+    def weights(self) -> FloatArray | None:
+        """Sample weights of shape ``(n_rows,)``, or None."""
+        name = self.view.sample_weight
+        return None if name is None else float_column(self.table.column(name))
