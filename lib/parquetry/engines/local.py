@@ -90,7 +90,7 @@ class LocalEngine(Engine):
     def write(self, frame: Any, path: str, *, mode: str = "fail") -> Dataset:
         from parquetry import relational
 
-        return relational.write(self, frame, path, mode=mode, parts=self._write_parts)
+        return relational.write(self, frame, path, mode=mode)
 
     def gang(self, task: Callable[[Member], Any], size: int, *, label: str) -> list[Any]:
         from parquetry.engines.members import run_members
@@ -115,8 +115,3 @@ class LocalEngine(Engine):
             self._scratch = tempfile.mkdtemp(prefix="parquetry-")
             atexit.register(shutil.rmtree, self._scratch, ignore_errors=True)
         return self._scratch
-
-    def _write_parts(self, native: Any, writer: Any) -> list[Any]:
-        """DuckDB streams its result; one writer turns it into files of bounded size."""
-        reader = native.to_arrow_reader(100_000) if hasattr(native, "to_arrow_reader") else native.to_reader(100_000)
-        return list(writer.stream(0, reader))

@@ -1,0 +1,317 @@
+"""The catalogue of data sets: what they are, and where a copy comes from.
+
+A real copy is taken where ``PARQUETRY_DATA`` has one, else from the cache, else from its public
+address; each is checked by its SHA-256. Without any of them the generator makes rows of the same
+schema, which are always labeled synthetic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from parquetry.errors import BadParameter, DownloadFailed, OutputNotWritable, did_you_mean
+
+DATA_VARIABLE = "PARQUETRY_DATA"
+CACHE_VARIABLE = "PARQUETRY_CACHE"
+OFFLINE_VARIABLE = "PARQUETRY_OFFLINE"
+_CONNECT_SECONDS = 4.0  # name lookup, connection and first answer together
+_DOWNLOAD_SECONDS = 120.0
+_CHUNK = 2**20
+
+log = logging.getLogger("parquetry.catalogue")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as the catalogue describes it; ``unit`` is "" where it has none."""
+
+    name: str
+    type: str
+    unit: str = ""
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set of the catalogue."""
+
+    name: str
+    title: str
+    folder: str
+    file: str
+    url: str
+    sha256: str
+    bytes: int
+    rows: int
+    source: str
+    license: str
+    target: str
+    generator: str
+    columns: tuple[Column, ...]
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of each column that has one."""
+        return {c.name: c.unit for c in self.columns if c.unit}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A data set's copy on this machine.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        A CSV file (real) or a Parquet file (generated).
+    synthetic : bool
+        Whether it was generated.
+    origin : str
+        Where it came from, in words, for console and report.
+    entry : Entry
+    """
+
+    path: Path
+    synthetic: bool
+    origin: str
+    entry: Entry
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """The whole catalogue, by name."""
+    text = resources.files("parquetry").joinpath("data/catalogue.yaml").read_text(encoding="utf-8")
+    return {name: _entry(name, fields) for name, fields in yaml.safe_load(text).items()}
+
+
+def entry(name: str) -> Entry:
+    """One entry.
+
+    Raises
+    ------
+    BadParameter
+        There is none of that name.
+    """
+    if name not in entries():
+        raise BadParameter(f"The catalogue has no data set {name!r}.", fix=did_you_mean(name, entries()))
+    return entries()[name]
+
+
+def find(
+    name: str | Entry, *, allow_download: bool | None = None, seed: int = 0, rows: int | None = None
+) -> Found:
+    """A copy of a data set, real if there is one, else generated and labeled so.
+
+    Parameters
+    ----------
+    name : str or Entry
+    allow_download : bool, default None
+        None allows it unless ``PARQUETRY_OFFLINE`` is set.
+    seed : int, default 0
+        Of the generator; a real copy has none.
+    rows : int, default None
+        A number of rows is only to be had from the generator, so it is used even where there is
+        a real copy; None takes the real copy, or generates as many rows as it has.
+
+    Raises
+    ------
+    BadParameter
+        The catalogue has no such set.
+    DownloadFailed
+        The copy under ``PARQUETRY_DATA`` is not the file that the catalogue describes.
+    OutputNotWritable
+        The cache folder cannot be written.
+    """
+    wanted = name if isinstance(name, Entry) else entry(name)
+    if rows is not None:
+        return _generated(wanted, seed, rows, f"{rows:,} rows were asked for")
+    given = _given(wanted) or _cached(wanted)
+    if given is not None:
+        return given
+    offline = bool(os.environ.get(OFFLINE_VARIABLE))
+    if offline if allow_download is None else not allow_download:
+        return _generated(wanted, seed, wanted.rows, "there is no copy here and downloads are off")
+    try:
+        return _downloaded(wanted)
+    except DownloadFailed as error:
+        return _generated(wanted, seed, wanted.rows, f"{error.fact} {error.why}".strip().rstrip("."))
+
+
+def where_from(wanted: Entry) -> str:
+    """Where ``find`` would take a set from, in one line; nothing is fetched or checked."""
+    root = os.environ.get(DATA_VARIABLE)
+    if root and (Path(root) / wanted.folder / wanted.file).is_file():
+        return f"{DATA_VARIABLE}: {Path(root) / wanted.folder / wanted.file}"
+    if _cache_path(wanted).is_file():
+        return f"cache: {_cache_path(wanted)}"
+    if os.environ.get(OFFLINE_VARIABLE):
+        return f"generator (synthetic): no copy here, and {OFFLINE_VARIABLE} is set"
+    return f"download: {wanted.url}; the generator (synthetic) where that fails"
+
+
+def cache_folder() -> Path:
+    """Where fetched and generated sets are kept: ``PARQUETRY_CACHE``, or the user's cache."""
+    own = os.environ.get(CACHE_VARIABLE)
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parquetry"
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_markdown() -> str:
+    """The catalogue as the text of ``data/README.md``."""
+    parts = [resources.files("parquetry").joinpath("data/README.head.md").read_text(encoding="utf-8").rstrip()]
+    return "\n\n".join([*parts, *(_section(e) for e in entries().values())]) + "\n"
+
+
+def _entry(name: str, fields: dict[str, Any]) -> Entry:
+    columns = tuple(Column(column, **about) for column, about in fields.pop("columns").items())
+    return Entry(name=name, columns=columns, **fields)
+
+
+def _given(wanted: Entry) -> Found | None:
+    root = os.environ.get(DATA_VARIABLE)
+    if not root:
+        return None
+    path = Path(root) / wanted.folder / wanted.file
+    if not path.is_file():
+        log.info("%s has no %s/%s.", DATA_VARIABLE, wanted.folder, wanted.file)
+        return None
+    digest = file_digest(path)
+    if digest != wanted.sha256:
+        raise DownloadFailed(
+            f"{path} is not the {wanted.name} of the catalogue: its SHA-256 is {digest}, not {wanted.sha256}.",
+            why="Results on another file would not compare.",
+            fix=f"Put the original there, unset {DATA_VARIABLE}, or pass the file with --input.",
+        )
+    return Found(path, False, f"real copy under {DATA_VARIABLE}, SHA-256 verified", wanted)
+
+
+def _cache_path(wanted: Entry) -> Path:
+    return cache_folder() / "real" / wanted.folder / wanted.file
+
+
+def _cached(wanted: Entry) -> Found | None:
+    path = _cache_path(wanted)
+    if not path.is_file():
+        return None
+    if file_digest(path) != wanted.sha256:
+        log.warning("The cached %s does not match its digest and is not used.", path)
+        return None
+    return Found(path, False, "real copy from the cache, SHA-256 verified", wanted)
+
+
+def _downloaded(wanted: Entry) -> Found:
+    log.info("Fetching %s from %s …", wanted.name, wanted.url)
+    content = _fetch(wanted.url, limit=wanted.bytes)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != wanted.sha256:
+        raise DownloadFailed(
+            f"{wanted.url} gave another file than the catalogue's.", why=f"Its SHA-256 begins with {digest[:12]}."
+        )
+    path = _cache_path(wanted)
+    _write_whole(path, lambda part: part.write_bytes(content))
+    return Found(path, False, f"real copy from {wanted.url}, SHA-256 verified", wanted)
+
+
+def _fetch(url: str, *, limit: int) -> bytes:
+    """The content of an address; at most ``limit`` bytes and one more, so that too many show."""
+    deadline = time.monotonic() + _DOWNLOAD_SECONDS
+    try:
+        with _connect(url) as answer:
+            parts: list[bytes] = []
+            while sum(map(len, parts)) <= limit and (part := answer.read(min(_CHUNK, limit + 1))):
+                parts.append(part)
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not done after {_DOWNLOAD_SECONDS:.0f} s")
+            return b"".join(parts)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise DownloadFailed(f"{url} could not be fetched.", why=f"({type(error).__name__}: {reason})") from error
+
+
+def _connect(url: str) -> Any:
+    """Open an address. A name lookup knows no timeout, so it all runs in a thread beside us."""
+    outcome: list[Any] = []
+
+    def connect() -> None:
+        try:
+            outcome.append(urllib.request.urlopen(url, timeout=_CONNECT_SECONDS))  # noqa: S310 (the catalogue's own)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=connect, name="parquetry-download", daemon=True)
+    thread.start()
+    thread.join(_CONNECT_SECONDS)
+    if not outcome:
+        raise urllib.error.URLError(f"no answer within {_CONNECT_SECONDS:.0f} s")
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _generated(wanted: Entry, seed: int, rows: int, because: str) -> Found:
+    from parquetry import generators
+
+    if rows < 1:
+        raise BadParameter(f"rows={rows} is not a number of rows.", fix="Pass 1 or more.")
+    make = generators.named(wanted.generator)
+    name = f"rows-{rows}-seed-{seed}-v{generators.VERSION}.parquet"
+    path = cache_folder() / "synthetic" / wanted.folder / name
+    if not path.is_file():
+        _write_whole(path, lambda part: generators.write(make, part, rows=rows, seed=seed))
+    log.warning("SYNTHETIC data: %s is generated, because %s.", wanted.name, because)
+    return Found(path, True, f"SYNTHETIC, generated with seed {seed}, because {because}", wanted)
+
+
+def _write_whole(path: Path, write: Any) -> None:
+    """Write beside the path, then rename: nobody ever sees half a file."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        part.replace(path)
+    except OSError as error:
+        raise OutputNotWritable(
+            f"{path} cannot be written.", why=str(error), fix=f"Name another folder in {CACHE_VARIABLE}."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _section(e: Entry) -> str:
+    facts = [
+        ("real copy", f"`$PARQUETRY_DATA/{e.folder}/{e.file}`"),
+        ("public address", f"<{e.url}>"),
+        ("SHA-256", f"`{e.sha256}`"),
+        ("size", f"{e.bytes:,} bytes, {e.rows:,} rows"),
+        ("source", e.source),
+        ("license", e.license),
+        ("target", f"`{e.target}`"),
+        ("generator", f"`parquetry.generators.{e.generator}` (same schema; always labeled synthetic)"),
+    ]
+    lines = [f"## {e.name}", "", f"{e.title}.", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts)]
+    lines += ["", "| column | type | unit | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{c.name}` | {c.type} | {c.unit or '–'} | {c.meaning} |" for c in e.columns]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")  # noqa: T201

@@ -1,0 +1,1 @@
+"""Stage 2: classical machine learning, one technique a file."""

@@ -1,0 +1,293 @@
+"""Committed output: workers write Parquet files, the driver commits them through the Delta log.
+
+Readers see the old table or the new one, never a part of it: a file that no commit names is not
+in the table. Files of a failed write are removed; those of a lost worker's first try stay
+unnamed, and Delta's own ``vacuum`` takes them.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from parquetry import footers, storage
+from parquetry.errors import (
+    BadParameter,
+    CorruptBlock,
+    NotParquet,
+    OutputExists,
+    OutputNotWritable,
+    WriteConflict,
+    WrongColumnType,
+)
+
+MODES = ("fail", "append", "overwrite")
+ROWS_A_GROUP = 122_880
+"""Rows of a row group: the unit of later work; with 20 float columns about 20 MB."""
+_ROWS_A_FILE = 64 * ROWS_A_GROUP
+_UNREADABLE_FEATURES = {"deletionVectors", "columnMapping"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file that a worker has written, not yet part of the table."""
+
+    path: str
+    size: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class PartWriter:
+    """Writes files into a table's folder; small, and travels to the workers.
+
+    Parameters
+    ----------
+    filesystem : pyarrow.fs.FileSystem
+    folder : str
+    schema : pyarrow.Schema
+        What every file has.
+    token : str
+        In the name of every file of one write, so that a failed one can be cleaned up.
+    """
+
+    filesystem: pafs.FileSystem
+    folder: str
+    schema: pa.Schema
+    token: str
+
+    def write(self, index: int, tables: Iterable[pa.Table]) -> list[Part]:
+        """Write tables as files numbered from ``index``; a table without rows writes nothing."""
+        parts: list[Part] = []
+        writer: pq.ParquetWriter | None = None
+        name, rows = "", 0
+        for table in tables:
+            for piece in _pieces(fitted(table, self.schema)):
+                if writer is None:
+                    name = f"part-{index:08d}-{len(parts):04d}-{self.token}-{uuid.uuid4().hex[:8]}.parquet"
+                    path = posixpath.join(self.folder, name)
+                    writer = pq.ParquetWriter(path, self.schema, filesystem=self.filesystem, compression="zstd")
+                writer.write_table(piece, row_group_size=ROWS_A_GROUP)
+                rows += piece.num_rows
+                if rows >= _ROWS_A_FILE:
+                    writer.close()
+                    parts.append(self._part(name, rows))
+                    writer, rows = None, 0
+        if writer is not None:
+            writer.close()
+            parts.append(self._part(name, rows))
+        return parts
+
+    def _part(self, name: str, rows: int) -> Part:
+        size = self.filesystem.get_file_info(posixpath.join(self.folder, name)).size
+        return Part(name, int(size), rows)
+
+
+class CommittedWrite:
+    """One write to one table: check first, write parts, commit once, or leave nothing behind.
+
+    Parameters
+    ----------
+    path : str
+        A local path or URL.
+    mode : {"fail", "append", "overwrite"}
+
+    Raises
+    ------
+    OutputExists, OutputNotWritable, BadParameter
+        At once, before any work.
+    """
+
+    def __init__(self, path: str, mode: str) -> None:
+        self.uri, self.mode = path, mode
+        self.filesystem, self.folder = storage.resolve(path)
+        self.token = uuid.uuid4().hex[:12]
+        self._exists = check_output(path, mode)
+
+    def writer(self, schema: pa.Schema) -> PartWriter:
+        """What the workers write with."""
+        return PartWriter(self.filesystem, self.folder, storable(schema), self.token)
+
+    def run(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[Part]]) -> None:
+        """Let ``write`` make the parts, then commit them; on any error remove them again."""
+        writer = self.writer(schema)
+        try:
+            self.commit(writer.schema, list(write(writer)))
+        except BaseException:
+            self.clean_up()
+            raise
+
+    def commit(self, schema: pa.Schema, parts: Sequence[Part]) -> None:
+        """Name the parts in the table's log: the one moment at which readers see them."""
+        from deltalake import DeltaTable, Schema
+        from deltalake.exceptions import CommitFailedError, DeltaError
+        from deltalake.transaction import AddAction, create_table_with_add_actions
+
+        now = int(time.time() * 1000)
+        stats = [json.dumps({"numRecords": p.rows}) for p in parts]
+        actions = [AddAction(p.path, p.size, {}, now, True, s) for p, s in zip(parts, stats, strict=True)]
+        table = self.uri if "://" in self.uri else self.folder
+        delta_schema = Schema.from_arrow(schema)
+        try:
+            if self._exists:
+                _check_append(table, delta_schema, self.mode)
+                DeltaTable(table).create_write_transaction(actions, self.mode, delta_schema, [])
+            else:
+                create_table_with_add_actions(table, delta_schema, actions, mode="error")
+        except (CommitFailedError, DeltaError) as error:
+            raise WriteConflict(
+                f"{self.uri}: the commit was refused.",
+                why=f"Somebody else committed to the table first: {error}",
+                fix="Look at the table and run the write again.",
+            ) from error
+
+    def clean_up(self) -> None:
+        """Remove this write's files, which no commit names."""
+        if self.filesystem.get_file_info(self.folder).type != pafs.FileType.Directory:
+            return
+        entries = self.filesystem.get_file_info(pafs.FileSelector(self.folder))
+        for entry in entries:
+            if f"-{self.token}-" in entry.base_name:
+                self.filesystem.delete_file(entry.path)
+        if not self._exists and storage.is_local(self.filesystem):
+            left = self.filesystem.get_file_info(pafs.FileSelector(self.folder))
+            if not left:
+                self.filesystem.delete_dir(self.folder)
+
+
+def check_output(path: str, mode: str) -> bool:
+    """Whether there is a Delta table at ``path`` already; raises where the mode forbids the write."""
+    if mode not in MODES:
+        raise BadParameter(f"mode={mode!r} is no way of writing.", fix=f"Use one of {', '.join(map(repr, MODES))}.")
+    filesystem, folder = storage.resolve(path)
+    info = filesystem.get_file_info(folder)
+    exists = info.type == pafs.FileType.Directory and footers.is_delta(filesystem, folder)
+    if exists and mode == "fail":
+        raise OutputExists(f"There is a table at {path!r} already.", fix="Pass mode='overwrite' or mode='append'.")
+    occupied = info.type == pafs.FileType.File
+    if info.type == pafs.FileType.Directory and not exists:
+        occupied = bool(filesystem.get_file_info(pafs.FileSelector(folder)))
+    if occupied:
+        raise OutputExists(
+            f"{path!r} holds something that is not a Delta table.",
+            why="It was not written by a committed write, so it is not replaced.",
+            fix="Choose another path, or remove it.",
+        )
+    _probe(filesystem, folder, path)
+    return exists
+
+
+def delta_files(
+    uri: str, path: str, version: int | None, storage_options: dict[str, str] | None
+) -> tuple[list[str], dict[str, dict[str, Any]], pa.Schema]:
+    """A Delta table's files in order of name, their partition values, and the partitions' schema."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    try:
+        table = DeltaTable(uri if "://" in uri else path, version=version, storage_options=storage_options)
+    except (DeltaError, OSError, ValueError) as error:
+        raise CorruptBlock(f"{uri}: the Delta log cannot be read.", why=str(error), fix="Check version= and the log.") from error
+    _refuse_unreadable(table, uri)
+    names = list(table.metadata().partition_columns)
+    schema = pa.schema(table.schema().to_arrow())
+    actions = pa.table(table.get_add_actions(flatten=True))
+    rows = actions.to_pylist()
+    files = {
+        posixpath.join(path, unquote(row["path"])): {n: row.get(f"partition.{n}") for n in names}
+        for row in sorted(rows, key=lambda row: str(row["path"]))
+    }
+    return list(files), files, pa.schema([schema.field(n) for n in names])
+
+
+def storable(schema: pa.Schema) -> pa.Schema:
+    """The nearest schema that a Delta table can hold without losing a value.
+
+    Raises
+    ------
+    WrongColumnType
+        Naming a column of a type that it cannot hold.
+    """
+    return pa.schema([pa.field(f.name, _storable_type(f)) for f in schema])
+
+
+def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table in the schema's order and types; a value that does not fit raises."""
+    table = table.select(schema.names)
+    return table if table.schema.types == schema.types else table.cast(schema)
+
+
+def _storable_type(f: pa.Field) -> pa.DataType:
+    kind = f.type.value_type if pa.types.is_dictionary(f.type) else f.type
+    if pa.types.is_unsigned_integer(kind):
+        wider = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32()}
+        return wider.get(kind, pa.int64())
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", tz="UTC" if kind.tz else None)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if pa.types.is_time(kind) or pa.types.is_duration(kind) or pa.types.is_date64(kind):
+        raise WrongColumnType(
+            f"Column {f.name!r} is {kind}, which a Delta table cannot hold.",
+            fix="Convert it to a number, a text or a timestamp first, or leave it out.",
+        )
+    return kind
+
+
+def _pieces(table: pa.Table) -> Iterator[pa.Table]:
+    for start in range(0, table.num_rows, _ROWS_A_FILE):
+        yield table.slice(start, _ROWS_A_FILE)
+
+
+def _probe(filesystem: pafs.FileSystem, folder: str, path: str) -> None:
+    """Write and remove a small file, so that missing permission is known before the work."""
+    probe = posixpath.join(folder, f"_probe-{uuid.uuid4().hex[:8]}")
+    try:
+        filesystem.create_dir(folder, recursive=True)
+        with filesystem.open_output_stream(probe) as stream:
+            stream.write(b"")
+        filesystem.delete_file(probe)
+    except OSError as error:
+        raise OutputNotWritable(
+            f"{path!r} cannot be written to.", why=str(error), fix="Choose another place, or check the permissions."
+        ) from error
+
+
+def _check_append(table: str, schema: Any, mode: str) -> None:
+    from deltalake import DeltaTable
+
+    if mode != "append":
+        return
+    old = pa.schema(DeltaTable(table).schema().to_arrow())
+    new = pa.schema(schema.to_arrow())
+    if {f.name: f.type for f in old} != {f.name: f.type for f in new}:
+        raise WrongColumnType(
+            f"{table}: what is appended has other columns than the table.",
+            why=f"The table has {old.names}, the new rows {new.names}, or their types differ.",
+            fix="Append the same columns, or use mode='overwrite'.",
+        )
+
+
+def _refuse_unreadable(table: Any, uri: str) -> None:
+    features = set(table.protocol().reader_features or ())
+    used = sorted(features & _UNREADABLE_FEATURES)
+    if used:
+        raise NotParquet(
+            f"{uri} uses Delta's {used[0]}.",
+            why="Its Parquet files alone do not say which rows or names count.",
+            fix="Rewrite it without (REORG TABLE … APPLY (PURGE), or CREATE TABLE … AS SELECT).",
+        )

@@ -1,0 +1,277 @@
+"""The Dask engine: a LocalCluster, a scheduler's address, or the caller's own Client."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster, Variable, as_completed, get_client
+from distributed.scheduler import KilledWorker
+
+from parquetry.dataset import Dataset
+from parquetry.engine import Engine, Member, machine_cores, machine_memory
+from parquetry.engines.packing import library_archive
+from parquetry.engines.tasks import Guarded, GuardedFold
+from parquetry.errors import BadParameter, EngineLost, EngineUnreachable, NotEnoughSlots
+from parquetry.reduction import FAN_IN
+
+_CONNECT_SECONDS = 20
+_GATHER_SECONDS = 60
+_IN_FLIGHT = 4  # results of map a worker that may wait to be taken
+
+
+def open_here(where: Any, *, workers: int | None, memory: int | None, progress: bool | None) -> DaskEngine:
+    """Open the Dask engine on what ``open_engine`` was given."""
+    if isinstance(where, Client):
+        return DaskEngine(where, progress=progress)
+    if where != "dask":
+        if workers is not None:
+            raise BadParameter(f"workers={workers} cannot be set for the cluster at {where}.", fix="Leave workers out.")
+        return DaskEngine(_connect(where), owned=[], progress=progress)
+    count = workers or machine_cores()
+    cluster = LocalCluster(
+        n_workers=count,
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=memory or machine_memory() // count,
+        dashboard_address="127.0.0.1:0",
+    )
+    return DaskEngine(Client(cluster), owned=[cluster], progress=progress)
+
+
+class DaskEngine(Engine):
+    """Tasks and tree merges on Dask's workers; their keys read well in the dashboard."""
+
+    name = "dask"
+
+    def __init__(self, client: Client, *, owned: list[Any] | None = None, progress: bool | None = None) -> None:
+        super().__init__(progress=progress)
+        self.client = client
+        self._owned = owned
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        if not workers:
+            self.close()
+            raise EngineUnreachable("The Dask scheduler has no worker.", fix="Start workers, then open the engine.")
+        self.parallelism = sum(w["nthreads"] for w in workers.values())
+        self.memory = min((w["memory_limit"] or machine_memory()) // w["nthreads"] for w in workers.values())
+        _bring_library(client)
+
+    def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
+        shared = self._share(task, label)
+        waiting = iter(enumerate(items))
+        token = uuid.uuid4().hex
+
+        def submit(n: int) -> list[Any]:
+            return [self._submit(_call, shared, item, key=f"{label}-{token}-{i}") for i, item in islice(waiting, n)]
+
+        with self.progress.task(label, len(items)) as advance:
+            flying = submit(_IN_FLIGHT * self.parallelism)
+            while flying:
+                result = self._result(flying.pop(0), label)
+                flying.extend(submit(1))
+                advance(1)
+                yield result
+
+    def reduce(
+        self,
+        task: Callable[[Any], Any],
+        merge: Callable[[Any, Any], Any],
+        items: Sequence[Any],
+        *,
+        label: str,
+    ) -> Any:
+        shared = self._share(task, label)
+        token = uuid.uuid4().hex
+        with self.progress.task(label, len(items)) as advance:
+            level = [self._submit(_call, shared, item, key=f"{label}-{token}-{i}") for i, item in enumerate(items)]
+            for future in level:
+                future.add_done_callback(lambda _: advance(1))
+            height = 0
+            while len(level) > 1:
+                height += 1
+                groups = [level[i : i + FAN_IN] for i in range(0, len(level), FAN_IN)]
+                fold = GuardedFold(merge, label)
+                # Only the newest level is held here, so a state is freed once it is merged.
+                level = [
+                    self._submit(fold, group, key=f"merge-{label}-{token}-{height}-{i}")
+                    for i, group in enumerate(groups)
+                ]
+            return self._result(level[0], label)
+
+    def scan(self, dataset: Dataset) -> Any:
+        import dask.dataframe as dd
+        import narwhals as nw
+
+        from parquetry.reduction import bundles
+
+        read = _ReadFrame(dataset.reader(), dataset.schema)
+        parts = bundles(dataset, dataset.columns)
+        meta = dataset.schema.empty_table().to_pandas()
+        frame = dd.from_map(read, parts, meta=meta, label=f"scan-{len(parts)}-bundles")
+        return nw.from_native(frame)
+
+    def write(self, frame: Any, path: str, *, mode: str = "fail") -> Dataset:
+        from parquetry import relational
+
+        return relational.write(self, frame, path, mode=mode, write_native=self._write_native)
+
+    def gang(self, task: Callable[[Member], Any], size: int, *, label: str) -> list[Any]:
+        slots = list(self.client.scheduler_info(n_workers=-1)["workers"])
+        if size > len(slots):
+            raise NotEnoughSlots(
+                f"{label} needs {size} slots at once; the cluster has {len(slots)} workers.",
+                fix="Add workers, or lower the size of the gang.",
+            )
+        token = uuid.uuid4().hex
+        join = _Join(Guarded(task, label), size, token)
+        futures = [
+            self.client.submit(
+                join, rank, key=f"{label}-{token}-{rank}", workers=[slots[rank]], pure=False, retries=0
+            )
+            for rank in range(size)
+        ]
+        for future in as_completed(futures):
+            if future.status != "finished":
+                # The others wait for a member that has ended: they are not waited for.
+                self.client.cancel([f for f in futures if f is not future])
+                self._result(future, label)
+        return [self._result(f, label) for f in futures]
+
+    def close(self) -> None:
+        if self._owned is None:
+            return
+        self.client.close()
+        for cluster in self._owned:
+            cluster.close()
+
+    def _share(self, task: Callable[[Any], Any], label: str) -> Any:
+        """The task as a future: sent once, kept by the cluster, computed anew if a worker is lost."""
+        guarded = Guarded(task, label)
+        return self.client.submit(_Constant(guarded), key=f"task-{label}-{uuid.uuid4().hex}", pure=False)
+
+    def _submit(self, function: Any, *arguments: Any, key: str) -> Any:
+        return self.client.submit(function, *arguments, key=key, pure=False)
+
+    def _result(self, future: Any, label: str) -> Any:
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise EngineLost(
+                f"{label}: a task's workers died again and again.",
+                why=str(error),
+                fix="A block may not fit a worker's memory: give workers more, or write smaller row groups.",
+            ) from error
+        except OSError as error:
+            if isinstance(error, EngineLost) or "comm" not in type(error).__name__.lower():
+                raise
+            raise EngineLost(f"{label}: the Dask scheduler is gone.", why=str(error)) from error
+
+    def _write_native(self, native: Any, output: Any) -> bool:
+        import dask.dataframe as dd
+        import pyarrow as pa
+
+        if not isinstance(native, dd.DataFrame):
+            return False
+        schema = pa.Schema.from_pandas(native._meta_nonempty, preserve_index=False)
+
+        def write(writer: Any) -> list[Any]:
+            delayed = [dask.delayed(_WritePart(writer, i))(p) for i, p in enumerate(native.to_delayed())]
+            futures = self.client.compute(delayed)
+            return [part for future in futures for part in self._result(future, "write")]
+
+        output.run(schema, write)
+        return True
+
+
+@dataclass(frozen=True)
+class DaskMember:
+    """A gang member's end, over variables on the scheduler."""
+
+    rank: int
+    size: int
+    token: str
+    rounds: list[int]
+
+    def all_gather(self, message: str) -> list[str]:
+        """Every member's message, in order of rank; waits for all of them."""
+        turn = len(self.rounds)
+        self.rounds.append(turn)
+        client = get_client()
+        Variable(f"{self.token}-{turn}-{self.rank}", client=client).set(message)
+        names = [f"{self.token}-{turn}-{rank}" for rank in range(self.size)]
+        return [str(Variable(name, client=client).get(timeout=_GATHER_SECONDS)) for name in names]
+
+
+@dataclass(frozen=True)
+class _Join:
+    task: Guarded
+    size: int
+    token: str
+
+    def __call__(self, rank: int) -> Any:
+        return self.task(DaskMember(rank, self.size, self.token, []))
+
+
+@dataclass(frozen=True)
+class _Constant:
+    value: Any
+
+    def __call__(self) -> Any:
+        return self.value
+
+
+@dataclass(frozen=True)
+class _ReadFrame:
+    reader: Any
+    schema: Any
+
+    def __call__(self, bundle: Any) -> Any:
+        import pyarrow as pa
+
+        return pa.concat_tables([self.schema.empty_table(), *self.reader.read_all(bundle)]).to_pandas()
+
+
+@dataclass(frozen=True)
+class _WritePart:
+    writer: Any
+    index: int
+
+    def __call__(self, frame: Any) -> Any:
+        import pyarrow as pa
+
+        return self.writer.write(self.index, [pa.Table.from_pandas(frame, preserve_index=False)])
+
+
+def _call(task: Any, item: Any) -> Any:
+    return task(item)
+
+
+def _connect(address: str) -> Client:
+    try:
+        return Client(address, timeout=_CONNECT_SECONDS)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise EngineUnreachable(
+            f"No Dask scheduler answers at {address}.",
+            why=str(error),
+            fix="Check the address and that the scheduler runs; or use 'dask' for a cluster on this machine.",
+        ) from error
+
+
+def _bring_library(client: Client) -> None:
+    """Send this library to workers that do not have this very version of it."""
+    archive, digest = library_archive()
+    found = client.run(_library_digest)
+    if any(value != digest for value in found.values()):
+        client.upload_file(str(archive))
+
+
+def _library_digest() -> str | None:
+    try:
+        from parquetry.engines.packing import library_digest
+    except ImportError:
+        return None
+    return library_digest()

@@ -1,0 +1,371 @@
+"""The Spark engine: classic sessions and Spark Connect, with nothing but ``mapInArrow``.
+
+Rows never pass through the JVM: Spark schedules numbered bundles, Python reads them with pyarrow.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import cloudpickle
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from parquetry.dataset import Dataset
+from parquetry.engine import Engine, Member, machine_memory, parse_bytes
+from parquetry.engines.packing import library_archive
+from parquetry.engines.tasks import Guarded, GuardedFold
+from parquetry.errors import BadParameter, EngineLost, EngineUnreachable, JavaMissing, NotEnoughSlots, ParquetryError
+from parquetry.reduction import FAN_IN, TreeMerge
+
+_WAVE = 4  # items of map a core that one Spark job takes, so that results stay bounded
+_CONNECT_SECONDS = 10.0
+_RESULT = "number long, payload binary"
+_MARK = re.compile(r"parquetry-error:([A-Za-z0-9+/=]+):end")
+
+
+def open_here(where: Any, *, workers: int | None, memory: int | None, progress: bool | None) -> SparkEngine:
+    """Open the Spark engine on what ``open_engine`` was given."""
+    if not isinstance(where, str):
+        return SparkEngine(where, progress=progress)
+    # Without this the workers take whichever python3 comes first on their PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if where.startswith("sc://"):
+        if workers is not None or memory is not None:
+            raise BadParameter("workers= and memory= are the Spark Connect server's to set.", fix="Leave them out.")
+        _require_answer(where, default_port=15002)
+        return SparkEngine(SparkSession.builder.remote(where).getOrCreate(), owned=True, progress=progress)
+    _require_java()
+    if where.startswith("spark://"):
+        for master in where.removeprefix("spark://").split(","):
+            _require_answer(f"spark://{master}", default_port=7077)
+    active = SparkSession.getActiveSession()
+    session = _build(where, workers, memory)
+    return SparkEngine(session, owned=active is None, progress=progress)
+
+
+class SparkEngine(Engine):
+    """Tasks as ``mapInArrow`` over a small frame of numbers; tree merges on executors."""
+
+    name = "spark"
+
+    def __init__(self, session: Any, *, owned: bool = False, progress: bool | None = None) -> None:
+        super().__init__(progress=progress)
+        self.session = session
+        self._owned = owned
+        self._connect = "connect" in type(session).__module__
+        self.parallelism = max(1, self._slots())
+        self.memory = self._task_memory()
+        self._bring_library()
+
+    def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
+        wave = _WAVE * self.parallelism
+        with self.progress.task(label, len(items)) as advance:
+            for start in range(0, len(items), wave):
+                part = items[start : start + wave]
+                payloads = self._run(self._calls(task, part, label), label)
+                advance(len(part))
+                yield from (pickle.loads(p) for p in payloads)  # noqa: S301 (our own workers')
+
+    def reduce(
+        self,
+        task: Callable[[Any], Any],
+        merge: Callable[[Any, Any], Any],
+        items: Sequence[Any],
+        *,
+        label: str,
+    ) -> Any:
+        with self.progress.task(label, len(items)) as advance:
+            frame, left = self._calls(task, items, label), len(items)
+            while left > FAN_IN:
+                left = -(-left // FAN_IN)
+                fold = _Merge(GuardedFold(merge, label), label)
+                grouped = frame.selectExpr(f"number div {FAN_IN} as parent", "number", "payload")
+                frame = grouped.repartition(left, "parent").mapInArrow(fold, _RESULT)
+            payloads = self._run(frame, label)
+            advance(len(items))
+        tree = TreeMerge(merge)
+        for payload in payloads:
+            tree.add(pickle.loads(payload))  # noqa: S301 (our own workers')
+        return tree.result()
+
+    def scan(self, dataset: Dataset) -> Any:
+        import narwhals as nw
+
+        from parquetry.reduction import bundles
+
+        parts = bundles(dataset, dataset.columns)
+        read = _ReadRows(dataset.reader(), _pickled(parts))
+        schema = _spark_schema(dataset.schema)
+        frame = self.session.range(0, len(parts), 1, max(1, len(parts))).mapInArrow(read, schema)
+        return nw.from_native(frame)
+
+    def write(self, frame: Any, path: str, *, mode: str = "fail") -> Dataset:
+        from parquetry import relational
+
+        return relational.write(self, frame, path, mode=mode, write_native=self._write_native)
+
+    def gang(self, task: Callable[[Member], Any], size: int, *, label: str) -> list[Any]:
+        if size > self.parallelism:
+            raise NotEnoughSlots(
+                f"{label} needs {size} slots at once; the cluster has {self.parallelism}.",
+                fix="Ask for more executors or cores, or lower the size of the gang.",
+            )
+        join = _Join(Guarded(task, label), size)
+        frame = self.session.range(0, size, 1, size).mapInArrow(join, _RESULT, barrier=True)
+        return [pickle.loads(p) for p in self._run(frame, label)]  # noqa: S301 (our own workers')
+
+    def close(self) -> None:
+        if self._owned:
+            self.session.stop()
+
+    def _calls(self, task: Callable[[Any], Any], items: Sequence[Any], label: str) -> Any:
+        call = _Call(Guarded(task, label), _pickled(items))
+        return self.session.range(0, len(items), 1, max(1, len(items))).mapInArrow(call, _RESULT)
+
+    def _run(self, frame: Any, label: str) -> list[bytes]:
+        """Run a frame of numbered payloads as one job; the payloads in order of number."""
+        try:
+            with self._described(label):
+                rows = frame.toArrow()
+        except PySparkException as error:
+            raise _unwrapped(error, label) from error
+        except OSError as error:
+            raise EngineLost(f"{label}: Spark is gone.", why=str(error), fix="Look at the driver's log.") from error
+        rows = rows.sort_by("number")
+        return [p.as_py() for p in rows.column("payload")]
+
+    @contextmanager
+    def _described(self, label: str) -> Iterator[None]:
+        """The label as the jobs' description in the Spark UI, or as a tag on Connect."""
+        if self._connect:
+            self.session.addTag(label.replace(",", "+"))
+            try:
+                yield
+            finally:
+                self.session.clearTags()
+            return
+        context = self.session.sparkContext
+        context.setJobDescription(label)
+        try:
+            yield
+        finally:
+            context.setJobDescription(None)
+
+    def _slots(self) -> int:
+        if not self._connect:
+            return int(self.session.sparkContext.defaultParallelism)
+        # Connect has no SparkContext: the number of partitions that Spark itself chooses tells.
+        frame = self.session.range(1_000_000).selectExpr("spark_partition_id() as p").distinct()
+        return int(frame.count())
+
+    def _task_memory(self) -> int:
+        conf = self.session.conf
+        local = not self._connect and self.session.sparkContext.master.startswith("local")
+        size = conf.get("spark.executor.pyspark.memory", None) or conf.get("spark.executor.memory", None)
+        if size is None or (local and not self.session.sparkContext.master.startswith("local-cluster")):
+            return machine_memory() // (2 * self.parallelism)
+        unit = "" if size[-1].isalpha() else "b"
+        cores = int(conf.get("spark.executor.cores", None) or 1)
+        return parse_bytes(f"{size}{unit}".upper().replace("G", "GIB").replace("M", "MIB").replace("IBB", "IB")) // cores
+
+    def _bring_library(self) -> None:
+        """Send this library to the executors; what it is built on must be there already."""
+        archive, _ = library_archive()
+        if self._connect:
+            self.session.addArtifacts(str(archive), pyfile=True)
+        else:
+            self.session.sparkContext.addPyFile(str(archive))
+
+    def _write_native(self, native: Any, output: Any) -> bool:
+        from pyspark.sql.pandas.types import to_arrow_schema
+
+        if not (hasattr(native, "mapInArrow") and hasattr(native, "sparkSession")):
+            return False
+        schema = to_arrow_schema(native.schema)
+
+        def write(writer: Any) -> list[Any]:
+            payloads = self._run(native.mapInArrow(_WriteParts(writer), _RESULT), "write")
+            return [part for p in payloads for part in pickle.loads(p)]  # noqa: S301 (our own workers')
+
+        output.run(schema, write)
+        return True
+
+
+@dataclass(frozen=True)
+class SparkMember:
+    """A gang member's end, over Spark's barrier."""
+
+    rank: int
+    size: int
+
+    def all_gather(self, message: str) -> list[str]:
+        """Every member's message, in order of rank; waits for all of them."""
+        from pyspark import BarrierTaskContext
+
+        return list(BarrierTaskContext.get().allGather(message))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """``task(item)`` for the numbers that a partition holds."""
+
+    task: Guarded
+    items: list[bytes]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                item = pickle.loads(self.items[number])  # noqa: S301 (the driver's)
+                yield _row(number, _carried(self.task, item))
+
+
+@dataclass(frozen=True)
+class _Merge:
+    """Merges the states of each group that a partition holds, in order of number."""
+
+    fold: GuardedFold
+    label: str
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        groups: dict[int, list[tuple[int, bytes]]] = {}
+        for batch in batches:
+            parents, numbers, payloads = (batch.column(i).to_pylist() for i in range(3))
+            for parent, number, payload in zip(parents, numbers, payloads, strict=True):
+                groups.setdefault(parent, []).append((number, payload))
+        for parent, members in sorted(groups.items()):
+            states = [pickle.loads(p) for _, p in sorted(members)]  # noqa: S301 (our own workers')
+            yield _row(parent, _carried(self.fold, states))
+
+
+@dataclass(frozen=True)
+class _Join:
+    task: Guarded
+    size: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        ranks = [n for batch in batches for n in batch.column(0).to_pylist()]
+        for rank in ranks:
+            yield _row(rank, _carried(self.task, SparkMember(rank, self.size)))
+
+
+@dataclass(frozen=True)
+class _ReadRows:
+    reader: Any
+    bundles: list[bytes]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0).to_pylist():
+                bundle = pickle.loads(self.bundles[number])  # noqa: S301 (the driver's)
+                for table in self.reader.read_all(bundle):
+                    yield from table.combine_chunks().to_batches()
+
+
+@dataclass(frozen=True)
+class _WriteParts:
+    writer: Any
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        number = context.partitionId() if context is not None else 0
+        tables = (pa.Table.from_batches([b]) for b in batches)
+        yield _row(number, pickle.dumps(self.writer.write(number, tables)))
+
+
+class _Carrier(RuntimeError):
+    """A typed error on its way through the JVM, which keeps only an error's text."""
+
+
+def _carried(task: Callable[[Any], Any], item: Any) -> bytes:
+    try:
+        return cloudpickle.dumps(task(item), protocol=5)
+    except ParquetryError as error:
+        text = base64.b64encode(pickle.dumps(error)).decode()
+        raise _Carrier(f"{error} [parquetry-error:{text}:end]") from None
+
+
+def _unwrapped(error: PySparkException, label: str) -> ParquetryError:
+    found = _MARK.search(str(error))
+    if found:
+        return pickle.loads(base64.b64decode(found.group(1)))  # type: ignore[no-any-return]  # noqa: S301
+    return EngineLost(
+        f"{label}: the Spark job failed.",
+        why=str(error)[:2000],
+        fix="Look at the job in the Spark UI; a lost executor may need more memory.",
+    )
+
+
+def _row(number: int, payload: bytes) -> pa.RecordBatch:
+    return pa.record_batch([pa.array([number], pa.int64()), pa.array([payload], pa.binary())], ["number", "payload"])
+
+
+def _pickled(items: Sequence[Any]) -> list[bytes]:
+    # Each by itself: a worker unpacks only the items that it works on.
+    return [cloudpickle.dumps(item, protocol=5) for item in items]
+
+
+def _spark_schema(schema: pa.Schema) -> Any:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema)
+
+
+def _build(where: str, workers: int | None, memory: int | None) -> Any:
+    builder = SparkSession.builder.appName("parquetry")
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ or "spark.master" in os.environ.get("PYSPARK_SUBMIT_ARGS", "")
+    if where != "spark":
+        builder = builder.master(where)
+    elif not submitted:
+        builder = builder.master(f"local[{workers or '*'}]")
+    size = None if memory is None else f"{max(1, memory // 2**20)}m"
+    if size is not None:
+        builder = builder.config("spark.driver.memory", size).config("spark.executor.memory", size)
+    if workers is not None and where.startswith("spark://"):
+        builder = builder.config("spark.cores.max", workers)
+    quiet = {
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.executorEnv.OMP_NUM_THREADS": "1",
+        "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
+    }
+    for key, value in quiet.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _require_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    if (home and os.access(os.path.join(home, "bin", "java"), os.X_OK)) or shutil.which("java"):
+        return
+    raise JavaMissing(
+        "There is no Java runtime.",
+        why="Spark runs on Java 17; neither JAVA_HOME nor PATH leads to one.",
+        fix="Install it (Debian: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17), "
+        "or use the local or dask engine, which need none.",
+    )
+
+
+def _require_answer(address: str, *, default_port: int) -> None:
+    parts = urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or default_port), _CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise EngineUnreachable(
+            f"Nobody answers at {address}.", why=str(error), fix="Check the address, and that the master is running."
+        ) from error

@@ -1,0 +1,115 @@
+"""Generators: rows with a catalogue set's schema, any number of them, the same for the same seed.
+
+Rows are made and written in pieces, so memory does not depend on their number. Piece ``i`` comes
+from its own random stream, so it holds the same rows whatever comes after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from parquetry.errors import BadParameter, did_you_mean
+
+ROWS_A_PIECE = 65_536
+VERSION = 1  # raise it when a generator makes other rows: cached files carry it in their names
+
+FloatArray = npt.NDArray[np.float64]
+Generator = Callable[[np.random.Generator, int], pa.Table]
+
+# Centers of settlement: longitude, latitude, spread in degrees, share of the rows, price in USD.
+_CITIES = np.array(
+    [
+        [-118.25, 34.05, 0.28, 0.36, 70_000.0],
+        [-122.30, 37.75, 0.25, 0.20, 95_000.0],
+        [-117.12, 32.80, 0.15, 0.10, 55_000.0],
+        [-121.45, 38.55, 0.30, 0.11, -25_000.0],
+        [-119.75, 36.75, 0.45, 0.12, -40_000.0],
+        [-117.35, 34.05, 0.30, 0.08, -20_000.0],
+        [-122.30, 40.50, 0.50, 0.03, -45_000.0],
+    ]
+)
+# The coast as a broken line of (latitude, longitude), from the Mexican border to Oregon.
+_COAST = np.array(
+    [[32.5, -117.15], [33.7, -118.20], [34.4, -120.40], [36.6, -121.95], [37.8, -122.52], [40.0, -124.10], [42.0, -124.25]]
+)
+
+
+def named(name: str) -> Generator:
+    """The generator of that name.
+
+    Raises
+    ------
+    BadParameter
+        There is none.
+    """
+    if name not in _GENERATORS:
+        raise BadParameter(f"There is no generator {name!r}.", fix=did_you_mean(name, _GENERATORS))
+    return _GENERATORS[name]
+
+
+def write(make: Generator, path: Path, *, rows: int, seed: int) -> None:
+    """Write generated rows as one Parquet file, in row groups of at most 65,536 rows.
+
+    A small set still gets several row groups, as real ones have them.
+    """
+    piece = min(ROWS_A_PIECE, max(1, -(-rows // 4)))
+    starts = range(0, rows, piece)
+    seeds = np.random.SeedSequence(seed).spawn(len(starts))
+    writer: pq.ParquetWriter | None = None
+    try:
+        for start, own in zip(starts, seeds, strict=True):
+            table = make(np.random.default_rng(own), min(piece, rows - start))
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table, row_group_size=piece)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def california_housing(rng: np.random.Generator, rows: int) -> pa.Table:
+    """Block groups around California's cities: value rises with income, age and nearness to the sea."""
+    city = _CITIES[rng.choice(len(_CITIES), size=rows, p=_CITIES[:, 3])]
+    latitude = np.clip(city[:, 1] + rng.normal(0, city[:, 2]), 32.54, 41.95)
+    coast = np.interp(latitude, _COAST[:, 0], _COAST[:, 1])
+    longitude = np.clip(city[:, 0] + rng.normal(0, city[:, 2]), coast + 0.01, coast + 6.0)
+    inland = longitude - coast
+    income = np.clip(rng.lognormal(1.26, 0.45, rows), 0.4999, 15.0001)
+    age = np.clip(np.round(rng.normal(29, 12.5, rows)), 1, 52)
+    households = np.maximum(1, np.round(rng.lognormal(6.0, 0.65, rows)))
+    rooms = np.maximum(2, np.round(households * np.clip(rng.normal(3.2 + 0.55 * income, 0.9), 1.5, 40)))
+    bedrooms = np.maximum(1, np.round(households * np.clip(rng.normal(1.07, 0.09, rows), 0.6, 4)))
+    population = np.maximum(3, np.round(households * np.clip(rng.normal(2.95, 0.6, rows), 1, 12)))
+    proximity = _proximity(inland, longitude, latitude, rng)
+    crowding = population / households
+    value = 48_000 + 39_000 * income + 900 * age - 17_000 * (crowding - 3) + city[:, 4]
+    value += 45_000 * np.exp(-inland / 0.35) + rng.normal(0, 52_000, rows)
+    return pa.table(
+        {
+            "longitude": np.round(longitude, 2),
+            "latitude": np.round(latitude, 2),
+            "housing_median_age": age,
+            "total_rooms": rooms,
+            "total_bedrooms": pa.array(bedrooms, mask=rng.random(rows) < 0.01),
+            "population": population,
+            "households": households,
+            "median_income": np.round(income, 4),
+            "median_house_value": np.clip(np.round(value, -2), 14_999, 500_001),
+            "ocean_proximity": pa.array(proximity, pa.string()),
+        }
+    )
+
+
+def _proximity(inland: FloatArray, longitude: FloatArray, latitude: FloatArray, rng: np.random.Generator) -> list[str]:
+    bay = (np.abs(latitude - 37.8) < 0.35) & (np.abs(longitude + 122.25) < 0.35)
+    island = rng.random(len(inland)) < 0.0005
+    kinds = np.select([island, bay, inland < 0.15, inland < 0.75], ["ISLAND", "NEAR BAY", "NEAR OCEAN", "<1H OCEAN"], "INLAND")
+    return [str(kind) for kind in kinds]
+
+
+_GENERATORS: dict[str, Generator] = {"california_housing": california_housing}

@@ -1,0 +1,185 @@
+"""predict and evaluate: rows stream through a fitted model on the workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from parquetry.commit import CommittedWrite, Part, PartWriter
+from parquetry.dataset import Dataset, open_dataset
+from parquetry.engine import borrowed_engine
+from parquetry.errors import BadParameter
+from parquetry.fitting import check_picklable, make_view
+from parquetry.metrics import evaluate_classifier, evaluate_regressor
+from parquetry.reduction import Bundle
+from parquetry.relational import write_bundles
+from parquetry.through import apply
+from parquetry.view import Batch, View
+
+if TYPE_CHECKING:
+    from parquetry.engine import Engine
+
+METHODS = ("predict", "predict_proba", "decision_function", "transform")
+
+
+def predict(
+    model: Any,
+    data: Dataset | str | os.PathLike[str],
+    *,
+    to: str | os.PathLike[str],
+    keys: Sequence[str] = (),
+    features: Sequence[str] | None = None,
+    method: str = "predict",
+    engine: Engine | str | None = None,
+    mode: str = "fail",
+) -> Dataset:
+    """Write a fitted model's predictions for every row as a committed dataset.
+
+    Parameters
+    ----------
+    model : fitted scikit-learn estimator
+    data : Dataset, path or URL
+    to : path or URL
+        Where the Delta table is written: whole or not at all.
+    keys : sequence of str, default ()
+        Columns of ``data`` that are written beside the predictions.
+    features : sequence of str, default None
+        X's columns in order; None takes those that the model was fitted on.
+    method : {"predict", "predict_proba", "decision_function", "transform"}, default "predict"
+    engine : Engine or what ``open_engine`` takes, default None
+        None is the local engine.
+    mode : {"fail", "append", "overwrite"}, default "fail"
+
+    Returns
+    -------
+    Dataset
+        The committed rows, in the order of ``data``: keys, then ``prediction`` (or one column an
+        output: ``prediction_0`` …, ``probability_<class>``, or the transformer's own names).
+    """
+    if method not in METHODS or not hasattr(model, method):
+        raise BadParameter(
+            f"{type(model).__name__} has no method {method!r} for rows.", fix=f"Choose from {', '.join(METHODS)}."
+        )
+    view = make_view(data, target=None, features=model_features(model, features))
+    view.dataset.require(keys, "key column")
+    view.dataset.require_rows()
+    view = replace(view, target=tuple(keys))  # read beside the features, and otherwise left alone
+    check_picklable(model)
+    path = os.fspath(to)
+    output = CommittedWrite(path, mode)
+    shown = _Shower(model, method, tuple(keys), _output_names(model, method))
+    # The first rows tell the output's types, and find a model that does not fit the data early.
+    schema = shown(next(iter(view.head_batches(2)))).schema
+    with borrowed_engine(engine) as running:
+        chosen = view.dataset.select(view.columns)
+
+        def write(writer: PartWriter) -> list[Part]:
+            task = _PredictTask(chosen.reader(), replace(view, dataset=None), shown, writer)  # type: ignore[arg-type]
+            return write_bundles(running, chosen, task, label=f"{method}-{type(model).__name__}")
+
+        output.run(schema, write)
+    return open_dataset(path)
+
+
+def evaluate(
+    model: Any,
+    data: Dataset | str | os.PathLike[str],
+    *,
+    target: str | Sequence[str],
+    features: Sequence[str] | None = None,
+    sample_weight: str | None = None,
+    engine: Engine | str | None = None,
+) -> dict[str, Any]:
+    """Score a fitted model on every row, streaming, all metrics at once.
+
+    Parameters
+    ----------
+    model : fitted regressor or classifier
+    data : Dataset, path or URL
+    target : str or sequence of str
+    features : sequence of str, default None
+        X's columns in order; None takes those that the model was fitted on.
+    sample_weight : str, default None
+    engine : Engine or what ``open_engine`` takes, default None
+
+    Returns
+    -------
+    dict
+        For a regressor ``r2``, ``rmse``, ``mae``, ``mape`` and the exact
+        ``median_absolute_error``; for a classifier ``accuracy``, ``balanced_accuracy``,
+        ``precision``, ``recall`` and ``f1`` (macro), ``log_loss`` where it gives probabilities,
+        ``classes`` and ``confusion_matrix``; for both ``rows``. As scikit-learn defines them:
+        https://scikit-learn.org/stable/modules/model_evaluation.html
+    """
+    from sklearn.base import is_classifier, is_regressor
+
+    view = make_view(data, target=target, features=model_features(model, features), sample_weight=sample_weight)
+    view.dataset.require_rows()
+    check_picklable(model)
+    if not (is_regressor(model) or is_classifier(model)):
+        raise BadParameter(f"{type(model).__name__} neither predicts numbers nor classes.", fix="Pass a predictor.")
+    with borrowed_engine(engine) as running:
+        score = evaluate_regressor if is_regressor(model) else evaluate_classifier
+        return score(model, view, running)
+
+
+def model_features(model: Any, features: Sequence[str] | None) -> Sequence[str] | None:
+    """The columns that a model was fitted on, unless others are named."""
+    if features is not None:
+        return features
+    report = getattr(model, "fit_report_", None)
+    if report is not None:
+        return list(report["inputs"])
+    names = getattr(model, "feature_names_in_", None)
+    return None if names is None else [str(n) for n in names]
+
+
+@dataclass(frozen=True)
+class _Shower:
+    """A batch's keys and predictions as an Arrow table."""
+
+    model: Any
+    method: str
+    keys: tuple[str, ...]
+    names: tuple[str, ...] | None
+
+    def __call__(self, batch: Batch) -> pa.Table:
+        found = apply(self.model, self.method, batch.X)
+        values = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
+        columns = [values] if values.ndim == 1 else list(values.T)
+        names = self.names
+        if names is None or len(names) != len(columns):
+            names = ("prediction",) if len(columns) == 1 else tuple(f"prediction_{i}" for i in range(len(columns)))
+        taken = [n for n in names if n in self.keys]
+        if taken:
+            raise BadParameter(f"The key column {taken[0]!r} has the name of an output column.", fix="Rename it first.")
+        arrays = [*(batch.table.column(k) for k in self.keys), *(pa.array(c) for c in columns)]
+        return pa.table(dict(zip((*self.keys, *names), arrays, strict=True)))
+
+
+@dataclass(frozen=True)
+class _PredictTask:
+    reader: Any
+    view: View
+    shown: _Shower
+    writer: PartWriter
+
+    def __call__(self, numbered: tuple[int, Bundle]) -> list[Part]:
+        index, bundle = numbered
+        batches = (
+            Batch(table, rows, block, self.view) for block in bundle for table, rows in self.reader.read(block)
+        )
+        return self.writer.write(index, (self.shown(batch) for batch in batches))
+
+
+def _output_names(model: Any, method: str) -> tuple[str, ...] | None:
+    if method == "predict_proba":
+        return tuple(f"probability_{c}" for c in model.classes_)
+    if method == "transform" and hasattr(model, "get_feature_names_out"):
+        return tuple(str(n) for n in model.get_feature_names_out())
+    return None
