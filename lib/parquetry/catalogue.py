@@ -244,7 +244,7 @@ def _fetch(url: str, *, limit: int) -> bytes:
             return b"".join(parts)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise DownloadFailed(f"{url} could not be fetched.", why=f"({type(error).__name__}: {reason})") from error
+        raise DownloadFailed(f"{url} could not be fetched:", why=f"{reason}.") from error
 
 
 def _connect(url: str) -> Any:

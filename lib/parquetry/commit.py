@@ -224,7 +224,7 @@ def storable(schema: pa.Schema) -> pa.Schema:
 def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table in the schema's order and types; a value that does not fit raises."""
     table = table.select(schema.names)
-    return table if table.schema.types == schema.types else table.cast(schema)
+    return table if table.schema.equals(schema) else table.cast(schema)
 
 
 def _storable_type(f: pa.Field) -> pa.DataType:

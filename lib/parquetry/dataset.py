@@ -325,7 +325,7 @@ class _Files:
 
 def _locate(uri: str, version: int | None, filesystem: Any, storage_options: dict[str, str] | None) -> _Files:
     fs, path = storage.resolve(uri, filesystem)
-    if not storage.has_wildcard(path) and footers.is_delta(fs, path):
+    if footers.is_delta(fs, path):
         from parquetry.commit import delta_files
 
         paths, values, schema = delta_files(uri, path, version, storage_options)
@@ -334,9 +334,9 @@ def _locate(uri: str, version: int | None, filesystem: Any, storage_options: dic
         raise BadParameter(f"version={version} was asked of {uri!r}, which is not a Delta table.", fix="Leave version out.")
     base, found = storage.list_files(fs, path)
     named = [f for f in found if f.lower().endswith(storage.PARQUET_SUFFIXES)]
-    single = len(found) == 1 and found[0] == path
-    # A file that is asked for by name, or a folder of files without suffix, is tried as it is.
-    paths = found if single or storage.has_wildcard(path) or not named else named
+    # Files that are asked for by name or pattern, or a folder without any suffix, are tried as they are.
+    asked_for = path not in (base, base + "/")
+    paths = found if asked_for or not named else named
     if not paths:
         raise DatasetNotFound(f"There is no Parquet file in {uri!r}.", why="The folder is empty.", fix="Check the path.")
     ignored = [f for f in found if f not in set(paths)]

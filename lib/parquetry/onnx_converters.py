@@ -174,16 +174,16 @@ def _elementwise(graph: Graph, x: str, steps: _Steps) -> str:
 
 def convert_inverse_target(scope: Any, operator: Any, container: Any) -> None:
     """Take a prediction back to the target's own scale."""
-    graph, step = Graph(scope, operator, container), operator.raw_operator.transformer
-    x = graph.inputs()
+    graph, behind = Graph(scope, operator, container), operator.raw_operator
+    step, x = behind.transformer, graph.inputs()
     if type(step) is FunctionTransformer:
         if step.inverse_func is not None:
-            x = _elementwise(graph, x, known_function(step, step.inverse_func, step.inv_kw_args))
+            x = _elementwise(graph, x, known_function(behind, step.inverse_func, step.inv_kw_args))
     elif type(step) in (StandardScaler, MinMaxScaler):
         x = _unscaled(graph, x, step)
     else:
         raise UnsupportedStepError(
-            step,
+            behind,
             f"The inverse of a target's {type(step).__name__} has no ONNX form here.",
             "Use func= and inverse_func= with NumPy functions, StandardScaler or MinMaxScaler.",
         )
@@ -304,6 +304,11 @@ def one_hot_codes(encoder: Any, i: int) -> tuple[list[int], int | None, int]:
         *codes, unknown = [-1 if c == gone else c - (c > gone) for c in (*codes, unknown)]
         width -= 1
     return codes, None if encoder.handle_unknown == "error" else unknown, width
+
+
+def _identity(category: Any) -> Any:
+    # NaN is not equal to itself, and would be lost in a set.
+    return ("nan",) if category is not None and is_missing(category) else category
 
 
 def _encoded(graph: Graph, x: str, kind: Any, encoder: Any, i: int) -> str | None:

@@ -81,9 +81,10 @@ def list_files(filesystem: pafs.FileSystem, path: str) -> tuple[str, list[str]]:
     AccessDenied
         It is there and may not be read.
     """
-    if has_wildcard(path):
-        return _glob(filesystem, path)
     info = _stat(filesystem, path)
+    # A name that is there as it stands is meant as it stands, brackets and all.
+    if has_wildcard(path) and info.type == pafs.FileType.NotFound:
+        return _glob(filesystem, path)
     if info.type == pafs.FileType.NotFound:
         raise DatasetNotFound(f"There is nothing at {path!r}.", fix=_nearest_parent(filesystem, path))
     if info.type == pafs.FileType.File:
@@ -110,7 +111,7 @@ def _glob(filesystem: pafs.FileSystem, pattern: str) -> tuple[str, list[str]]:
         info = _stat(filesystem, hit)
         files.extend(_walk(filesystem, hit) if info.type == pafs.FileType.Directory else [hit])
     if not files:
-        raise DatasetNotFound(f"No file matches {pattern!r}.", fix=_nearest_parent(filesystem, base))
+        raise DatasetNotFound(f"No file matches {pattern!r}.", fix=_nearest_parent(filesystem, f"{base}/*"))
     return base, sorted(dict.fromkeys(files))
 
 

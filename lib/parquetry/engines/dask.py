@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -39,6 +41,7 @@ def open_here(where: Any, *, workers: int | None, memory: int | None, progress: 
         processes=True,
         memory_limit=memory or machine_memory() // count,
         dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,  # errors reach the caller typed; the workers need not print them too
     )
     return DaskEngine(Client(cluster), owned=[cluster], progress=progress)
 
@@ -112,7 +115,10 @@ class DaskEngine(Engine):
         parts = bundles(dataset, dataset.columns)
         meta = dataset.schema.empty_table().to_pandas()
         frame = dd.from_map(read, parts, meta=meta, label=f"scan-{len(parts)}-bundles")
-        return nw.from_native(frame)
+        with warnings.catch_warnings():
+            # It announces a package that is not published yet.
+            warnings.filterwarnings("ignore", message="Dask support is moving out", category=FutureWarning)
+            return nw.from_native(frame)
 
     def write(self, frame: Any, path: str, *, mode: str = "fail") -> Dataset:
         from parquetry import relational

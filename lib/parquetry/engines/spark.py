@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -284,7 +285,7 @@ class _WriteParts:
         context = TaskContext.get()
         number = context.partitionId() if context is not None else 0
         tables = (pa.Table.from_batches([b]) for b in batches)
-        yield _row(number, pickle.dumps(self.writer.write(number, tables)))
+        yield _row(number, _carried(Guarded(partial(self.writer.write, number), "write"), tables))
 
 
 class _Carrier(RuntimeError):

@@ -1,0 +1,276 @@
+"""What a job reads: Parquet and Delta as they are, CSV and TSV converted to Parquet once.
+
+The conversion is careful rather than clever: the header gives the names, every value is read as
+text first, and a column gets the narrowest type that all of its values have. Nothing is guessed
+from a sample and no line is skipped.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from parquetry import storage
+from parquetry.dataset import Dataset, open_dataset
+from parquetry.errors import DatasetNotFound, EmptyDataset, OutputNotWritable, ParquetryError
+
+if TYPE_CHECKING:
+    from parquetry.config import JobConfig
+    from parquetry.run import Run
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+ROWS_A_GROUP = 65_536
+_TESTS_A_QUERY = 1_000  # a very wide file would make an expression without end
+_DELIMITERS = (",", ";", "\t", "|")
+_LINE = re.compile(r"CSV Error on Line: (\d+)\n(?:Original Line: ?(.*)\n)?((?:.*\n)*?)\s*Possible")
+
+# A column's type is the first one that all of its values pass; $ stands for the value. A number
+# that begins with a zero (a post code) is text; an integer beyond 64 bits is a double.
+_NUMBER = r"[+-]?(0|[1-9]\d*|(0|[1-9]\d*)?\.\d*)([eE][+-]?\d+)?|(?i:[+-]?(nan|inf|infinity))"
+_TESTS = (
+    ("BIGINT", r"regexp_full_match($, '[+-]?(0|[1-9]\d{0,17})')"),
+    ("DOUBLE", f"regexp_full_match($, '{_NUMBER}') AND try_cast($ AS DOUBLE) IS NOT NULL"),
+    ("BOOLEAN", "lower($) IN ('true', 'false')"),
+    ("DATE", r"regexp_full_match($, '\d{4}-\d{2}-\d{2}') AND try_cast($ AS DATE) IS NOT NULL"),
+    ("TIMESTAMP", r"regexp_matches($, '^\d{4}-\d{2}-\d{2}[ T]\d') AND try_cast($ AS TIMESTAMP) IS NOT NULL"),
+)
+
+
+class MalformedText(ParquetryError, ValueError):
+    """A CSV file has a line that cannot be read; the message names file and line."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion did: every row that came in went out."""
+
+    path: Path
+    rows: int
+    types: dict[str, str]
+
+
+def open_input(source: str | os.PathLike[str], scratch: str | os.PathLike[str]) -> Dataset:
+    """Open a job's input.
+
+    Parameters
+    ----------
+    source : path or URL
+        Parquet (file, folder, glob), a Delta table, or a CSV or TSV file, also gzipped.
+    scratch : path
+        A folder for what has to be converted; ``rows.parquet`` is written there. The name is the
+        same for every input, so the same rows are split the same way wherever they came from.
+
+    Returns
+    -------
+    Dataset
+        Over the source, or over the converted copy (whose ``uri`` is still the source's name).
+
+    Raises
+    ------
+    MalformedText
+        A line does not fit the header, or is not UTF-8.
+    DatasetNotFound, EmptyDataset, NotParquet, …
+        As :func:`parquetry.open_dataset` does.
+    """
+    if not os.fspath(source).lower().endswith(TEXT_SUFFIXES):
+        return open_dataset(source)
+    target = Path(scratch) / "rows.parquet"
+    converted = convert(source, target)
+    return replace(open_dataset(converted.path), uri=os.fspath(source))
+
+
+def open_job_input(config: JobConfig, run: Run, *, default: str) -> Dataset:
+    """The data of a job: its ``--input``, else the catalogue's set ``default``; noted in the run."""
+    from parquetry import catalogue
+
+    if config.input is not None:
+        run.origin(f"{config.input}, given by the user")
+        dataset = open_input(config.input, run.path("input"))
+    else:
+        found = catalogue.find(default, seed=config.seed)
+        run.origin(f"{found.entry.title}: {found.origin}", synthetic=found.synthetic, units=found.entry.units)
+        dataset = open_input(found.path, run.path("input"))
+    if dataset.ignored:
+        run.note(f"{len(dataset.ignored)} files beside the data are not Parquet and were left out.")
+    run.event("input", rows=dataset.num_rows, columns=len(dataset.columns), row_groups=len(dataset.blocks))
+    return dataset
+
+
+def convert(source: str | os.PathLike[str], target: Path) -> Converted:
+    """Convert a CSV or TSV file to one Parquet file with row groups of 65,536 rows.
+
+    Raises
+    ------
+    MalformedText, DatasetNotFound, EmptyDataset, OutputNotWritable
+    """
+    with _local_copy(os.fspath(source), target.parent) as path:
+        names, delimiter = _header(path, source)
+        records = _count_records(path, delimiter) - 1
+        if records < 1:
+            raise EmptyDataset(f"{source} has a header and no rows.", fix="Check the file.")
+        rows, types = _write(path, source, names, delimiter, target)
+    if rows != records:
+        target.unlink()
+        raise MalformedText(
+            f"{source}: {records:,} rows in, but {rows:,} rows out.",
+            why="Every row must be accounted for, and blank lines or stray quotation marks make them uncountable.",
+            fix="Remove blank lines and close every quotation mark.",
+        )
+    return Converted(target, rows, types)
+
+
+@contextmanager
+def _local_copy(source: str, scratch: Path) -> Iterator[Path]:
+    """The file itself where it is local, else a copy of it in the scratch folder for the time being."""
+    filesystem, path = storage.resolve(source)
+    _, files = storage.list_files(filesystem, path)
+    if len(files) != 1:
+        raise DatasetNotFound(
+            f"{source} is {len(files)} files.", why="Text input is one file.", fix="Name one, or convert them to Parquet."
+        )
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputNotWritable(f"{scratch} cannot be written.", why=str(error)) from error
+    if storage.is_local(filesystem):
+        yield Path(files[0])
+        return
+    copy = scratch / f".{Path(files[0]).name}"
+    try:
+        with filesystem.open_input_stream(files[0], compression=None) as remote, copy.open("wb") as local:
+            while piece := remote.read(2**22):
+                local.write(piece)
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _open_bytes(path: Path) -> Any:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+
+
+def _header(path: Path, source: Any) -> tuple[list[str], str]:
+    """Column names and delimiter, from the first line."""
+    try:
+        with _open_bytes(path) as file:
+            line = file.readline(2**20).decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise _malformed(source, 1, f"It is not UTF-8: {error.reason}.") from error
+    except (OSError, EOFError) as error:
+        raise _malformed(source, 1, f"It cannot be read: {error}.") from error
+    if not line.strip():
+        raise EmptyDataset(f"{source} has no header line.", fix="The first line must name the columns.")
+    if "\0" in line:
+        raise _malformed(source, 1, "It is not text.")
+    tabs = ".tsv" in path.suffixes
+    delimiter = "\t" if tabs else max(_DELIMITERS, key=lambda d: len(next(csv.reader([line], delimiter=d))))
+    names = [n.strip() or f"column_{i}" for i, n in enumerate(next(csv.reader([line], delimiter=delimiter)))]
+    lowered = [n.lower() for n in names]
+    twice = next((n for n in names if lowered.count(n.lower()) > 1), None)
+    if twice is not None:
+        raise _malformed(source, 1, f"The column name {twice!r} stands there more than once.")
+    return names, delimiter
+
+
+def _count_records(path: Path, delimiter: str) -> int:
+    """Records in the file, counted apart from the parser that converts it."""
+    lines, quoted = 0, False
+    with _open_bytes(path) as file:
+        for line in file:
+            lines += not line.isspace()
+            quoted = quoted or b'"' in line
+    if not quoted:
+        return lines
+    with _open_bytes(path) as file, io.TextIOWrapper(file, "utf-8", errors="replace", newline="") as text:
+        csv.field_size_limit(2**31 - 1)
+        return sum(1 for record in csv.reader(text, delimiter=delimiter) if record)
+
+
+def _write(path: Path, source: Any, names: Sequence[str], delimiter: str, target: Path) -> tuple[int, dict[str, str]]:
+    import duckdb
+
+    spec = ", ".join(f"{_literal(n)}: 'VARCHAR'" for n in names)
+    read = (
+        f"read_csv({_literal(str(path))}, auto_detect=false, header=true, columns={{{spec}}}, delim={_literal(delimiter)}, "
+        "quote='\"', escape='\"', nullstr='', strict_mode=true, null_padding=false, max_line_size=16777216)"
+    )
+    try:
+        with duckdb.connect() as connection:
+            types = _types(connection, read, names)
+            cast = ", ".join(f"CAST({_name(n)} AS {t}) AS {_name(n)}" for n, t in types.items())
+            reader = connection.sql(f"SELECT {cast} FROM {read}").to_arrow_reader(ROWS_A_GROUP)  # noqa: S608 (quoted)
+            return _write_groups(reader, target), types
+    except duckdb.Error as error:
+        target.unlink(missing_ok=True)
+        raise _from_duckdb(source, str(error)) from error
+
+
+def _types(connection: Any, read: str, names: Sequence[str]) -> dict[str, str]:
+    tests = [
+        f"coalesce(bool_and({test.replace('$', f'trim({_name(n)})')}) FILTER ({_name(n)} IS NOT NULL), false)"
+        for n in names
+        for _, test in _TESTS
+    ]
+    verdicts: list[bool] = []
+    for start in range(0, len(tests), _TESTS_A_QUERY):
+        part = tests[start : start + _TESTS_A_QUERY]
+        verdicts.extend(connection.sql(f"SELECT {', '.join(part)} FROM {read}").fetchall()[0])  # noqa: S608 (quoted)
+    kinds = [kind for kind, _ in _TESTS]
+    return {
+        name: next((k for k, passed in zip(kinds, verdicts[i * len(kinds) :], strict=False) if passed), "VARCHAR")
+        for i, name in enumerate(names)
+    }
+
+
+def _write_groups(reader: pa.RecordBatchReader, target: Path) -> int:
+    """Write batches of any size as row groups of exactly 65,536 rows, the last one shorter."""
+    rows = 0
+    with pq.ParquetWriter(target, reader.schema, compression="zstd") as writer:
+        waiting: list[pa.RecordBatch] = []
+        for batch in reader:
+            waiting.append(batch)
+            rows += batch.num_rows
+            if sum(b.num_rows for b in waiting) >= ROWS_A_GROUP:
+                table = pa.Table.from_batches(waiting)
+                whole = table.num_rows // ROWS_A_GROUP * ROWS_A_GROUP
+                writer.write_table(table.slice(0, whole), row_group_size=ROWS_A_GROUP)
+                waiting = table.slice(whole).to_batches()
+        if waiting:
+            writer.write_table(pa.Table.from_batches(waiting), row_group_size=ROWS_A_GROUP)
+    return rows
+
+
+def _from_duckdb(source: Any, text: str) -> MalformedText:
+    match = _LINE.search(text)
+    if match is None:
+        return MalformedText(f"{source} cannot be read.", why=text.splitlines()[0], fix="Check the file's format.")
+    line, original, reason = match.groups()
+    shown = f" It reads {original[:80]!r}." if original else ""
+    # An open quotation mark makes the parser show more lines of the file before its reason.
+    last = reason.strip().splitlines()[-1] if reason.strip() else "It does not fit the header"
+    return _malformed(source, int(line), f"{last.rstrip('.')}.{shown}")
+
+
+def _malformed(source: Any, line: int, why: str) -> MalformedText:
+    return MalformedText(
+        f"{source}, line {line:,} cannot be read.", why=why, fix="Mend the line, or save the file again as UTF-8 CSV."
+    )
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
