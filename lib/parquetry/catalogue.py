@@ -7,6 +7,7 @@ schema, which are always labeled synthetic.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import logging
@@ -111,9 +112,7 @@ def entry(name: str) -> Entry:
     return entries()[name]
 
 
-def find(
-    name: str | Entry, *, allow_download: bool | None = None, seed: int = 0, rows: int | None = None
-) -> Found:
+def find(name: str | Entry, *, allow_download: bool | None = None, seed: int = 0, rows: int | None = None) -> Found:
     """A copy of a data set, real if there is one, else generated and labeled so.
 
     Parameters
@@ -177,7 +176,9 @@ def file_digest(path: Path) -> str:
 
 def as_markdown() -> str:
     """The catalogue as the text of ``data/README.md``."""
-    parts = [resources.files("parquetry").joinpath("data/README.head.md").read_text(encoding="utf-8").rstrip()]
+    parts = [
+        resources.files("parquetry").joinpath("templates/catalogue_head.md.j2").read_text(encoding="utf-8").rstrip()
+    ]
     return "\n\n".join([*parts, *(_section(e) for e in entries().values())]) + "\n"
 
 
@@ -201,7 +202,7 @@ def _given(wanted: Entry) -> Found | None:
             why="Results on another file would not compare.",
             fix=f"Put the original there, unset {DATA_VARIABLE}, or pass the file with --input.",
         )
-    return Found(path, False, f"real copy under {DATA_VARIABLE}, SHA-256 verified", wanted)
+    return Found(path=path, synthetic=False, origin=f"real copy under {DATA_VARIABLE}, SHA-256 verified", entry=wanted)
 
 
 def _cache_path(wanted: Entry) -> Path:
@@ -215,7 +216,7 @@ def _cached(wanted: Entry) -> Found | None:
     if file_digest(path) != wanted.sha256:
         log.warning("The cached %s does not match its digest and is not used.", path)
         return None
-    return Found(path, False, "real copy from the cache, SHA-256 verified", wanted)
+    return Found(path=path, synthetic=False, origin="real copy from the cache, SHA-256 verified", entry=wanted)
 
 
 def _downloaded(wanted: Entry) -> Found:
@@ -228,7 +229,7 @@ def _downloaded(wanted: Entry) -> Found:
         )
     path = _cache_path(wanted)
     _write_whole(path, lambda part: part.write_bytes(content))
-    return Found(path, False, f"real copy from {wanted.url}, SHA-256 verified", wanted)
+    return Found(path=path, synthetic=False, origin=f"real copy from {wanted.url}, SHA-256 verified", entry=wanted)
 
 
 def _fetch(url: str, *, limit: int) -> bytes:
@@ -278,7 +279,9 @@ def _generated(wanted: Entry, seed: int, rows: int, because: str) -> Found:
     if not path.is_file():
         _write_whole(path, lambda part: generators.write(make, part, rows=rows, seed=seed))
     log.warning("SYNTHETIC data: %s is generated, because %s.", wanted.name, because)
-    return Found(path, True, f"SYNTHETIC, generated with seed {seed}, because {because}", wanted)
+    return Found(
+        path=path, synthetic=True, origin=f"SYNTHETIC, generated with seed {seed}, because {because}", entry=wanted
+    )
 
 
 def _write_whole(path: Path, write: Any) -> None:
@@ -293,7 +296,8 @@ def _write_whole(path: Path, write: Any) -> None:
             f"{path} cannot be written.", why=str(error), fix=f"Name another folder in {CACHE_VARIABLE}."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _section(e: Entry) -> str:
@@ -309,9 +313,9 @@ def _section(e: Entry) -> str:
     ]
     lines = [f"## {e.name}", "", f"{e.title}.", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts)]
     lines += ["", "| column | type | unit | meaning |", "|---|---|---|---|"]
-    lines += [f"| `{c.name}` | {c.type} | {c.unit or '–'} | {c.meaning} |" for c in e.columns]
+    lines += [f"| `{c.name}` | {c.type} | {c.unit or '-'} | {c.meaning} |" for c in e.columns]
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    print(as_markdown(), end="")  # noqa: T201
+    print(as_markdown(), end="")

@@ -77,7 +77,9 @@ def choose_columns(
     if features is not None and left_out:
         name, kind = next(iter(left_out.items()))
         raise WrongColumnType(
-            f"Feature {name!r} is {kind}.", why="A feature here is a number or a text.", fix="Leave it out of --features."
+            f"Feature {name!r} is {kind}.",
+            why="A feature here is a number or a text.",
+            fix="Leave it out of --features.",
         )
     if not numeric and not text:
         raise BadParameter("There is no feature column left.", fix="Check --features and --exclude.")

@@ -3,28 +3,31 @@
 Readers see the old table or the new one, never a part of it: a file that no commit names is not
 in the table. Files of a failed write are removed; those of a lost worker's first try stay
 unnamed, and Delta's own ``vacuum`` takes them.
+
+While a write runs, a small file ``_writing-<token>`` marks it. It goes first when the write fails,
+so a worker that finishes late sees that nobody waits for its file, and removes it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from parquetry import footers, storage
+from parquetry.delta import table_uri
 from parquetry.errors import (
     BadParameter,
-    CorruptBlock,
-    NotParquet,
     OutputExists,
     OutputNotWritable,
     WriteConflict,
@@ -35,7 +38,8 @@ MODES = ("fail", "append", "overwrite")
 ROWS_A_GROUP = 122_880
 """Rows of a row group: the unit of later work; with 20 float columns about 20 MB."""
 _ROWS_A_FILE = 64 * ROWS_A_GROUP
-_UNREADABLE_FEATURES = {"deletionVectors", "columnMapping"}
+_BYTES_A_GROUP = 128 * 2**20
+_MARKER = "_writing-"
 
 
 @dataclass(frozen=True)
@@ -69,28 +73,37 @@ class PartWriter:
     def write(self, index: int, tables: Iterable[pa.Table]) -> list[Part]:
         """Write tables as files numbered from ``index``; a table without rows writes nothing."""
         parts: list[Part] = []
-        writer: pq.ParquetWriter | None = None
-        name, rows = "", 0
-        for table in tables:
-            for piece in _pieces(fitted(table, self.schema)):
-                if writer is None:
-                    name = f"part-{index:08d}-{len(parts):04d}-{self.token}-{uuid.uuid4().hex[:8]}.parquet"
-                    path = posixpath.join(self.folder, name)
-                    writer = pq.ParquetWriter(path, self.schema, filesystem=self.filesystem, compression="zstd")
-                writer.write_table(piece, row_group_size=ROWS_A_GROUP)
-                rows += piece.num_rows
-                if rows >= _ROWS_A_FILE:
-                    writer.close()
-                    parts.append(self._part(name, rows))
-                    writer, rows = None, 0
-        if writer is not None:
-            writer.close()
-            parts.append(self._part(name, rows))
+        pieces = _pieces(tables, self.schema)
+        for first in pieces:
+            name = f"part-{index:08d}-{len(parts):04d}-{self.token}-{uuid.uuid4().hex[:8]}.parquet"
+            parts.append(self._write_file(name, first, pieces))
         return parts
 
-    def _part(self, name: str, rows: int) -> Part:
-        size = self.filesystem.get_file_info(posixpath.join(self.folder, name)).size
-        return Part(name, int(size), rows)
+    def _write_file(self, name: str, first: pa.Table, pieces: Iterator[pa.Table]) -> Part:
+        """One file: the first piece, and as many more as it takes to fill it."""
+        path, rows, piece = posixpath.join(self.folder, name), 0, first
+        self._require_wanted()
+        try:
+            with pq.ParquetWriter(path, self.schema, filesystem=self.filesystem, compression="zstd") as writer:
+                while piece is not None:
+                    writer.write_table(piece, row_group_size=2 * ROWS_A_GROUP)
+                    rows += piece.num_rows
+                    piece = next(pieces, None) if rows < _ROWS_A_FILE else None
+            self._require_wanted()
+        except BaseException:
+            with suppress(OSError):
+                self.filesystem.delete_file(path)
+            raise
+        return Part(name, int(self.filesystem.get_file_info(path).size), rows)
+
+    def _require_wanted(self) -> None:
+        marker = posixpath.join(self.folder, f"{_MARKER}{self.token}")
+        if self.filesystem.get_file_info(marker).type == pafs.FileType.NotFound:
+            raise WriteConflict(
+                f"{self.folder}: this write has been given up.",
+                why="Another of its tasks failed, or this worker cannot see the folder that the driver sees.",
+                fix="Look at the first error; write to a place that every worker can reach.",
+            )
 
 
 class CommittedWrite:
@@ -108,7 +121,8 @@ class CommittedWrite:
         At once, before any work.
     """
 
-    def __init__(self, path: str, mode: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: str) -> None:
+        path = os.fspath(path)
         self.uri, self.mode = path, mode
         self.filesystem, self.folder = storage.resolve(path)
         self.token = uuid.uuid4().hex[:12]
@@ -121,11 +135,17 @@ class CommittedWrite:
     def run(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[Part]]) -> None:
         """Let ``write`` make the parts, then commit them; on any error remove them again."""
         writer = self.writer(schema)
+        marker = posixpath.join(self.folder, f"{_MARKER}{self.token}")
+        self.filesystem.create_dir(self.folder, recursive=True)
+        with self.filesystem.open_output_stream(marker) as stream:
+            stream.write(b"")
         try:
             self.commit(writer.schema, list(write(writer)))
         except BaseException:
+            self.filesystem.delete_file(marker)
             self.clean_up()
             raise
+        self.filesystem.delete_file(marker)
 
     def commit(self, schema: pa.Schema, parts: Sequence[Part]) -> None:
         """Name the parts in the table's log: the one moment at which readers see them."""
@@ -136,12 +156,12 @@ class CommittedWrite:
         now = int(time.time() * 1000)
         stats = [json.dumps({"numRecords": p.rows}) for p in parts]
         actions = [AddAction(p.path, p.size, {}, now, True, s) for p, s in zip(parts, stats, strict=True)]
-        table = self.uri if "://" in self.uri else self.folder
+        table = table_uri(self.uri, self.filesystem, self.folder)
         delta_schema = Schema.from_arrow(schema)
         try:
             if self._exists:
                 _check_append(table, delta_schema, self.mode)
-                DeltaTable(table).create_write_transaction(actions, self.mode, delta_schema, [])
+                DeltaTable(table).create_write_transaction([*actions], self.mode, delta_schema, [])
             else:
                 create_table_with_add_actions(table, delta_schema, actions, mode="error")
         except (CommitFailedError, DeltaError) as error:
@@ -170,13 +190,13 @@ def check_output(path: str, mode: str) -> bool:
     if mode not in MODES:
         raise BadParameter(f"mode={mode!r} is no way of writing.", fix=f"Use one of {', '.join(map(repr, MODES))}.")
     filesystem, folder = storage.resolve(path)
-    info = filesystem.get_file_info(folder)
+    info = storage.stat(filesystem, folder)
     exists = info.type == pafs.FileType.Directory and footers.is_delta(filesystem, folder)
     if exists and mode == "fail":
         raise OutputExists(f"There is a table at {path!r} already.", fix="Pass mode='overwrite' or mode='append'.")
     occupied = info.type == pafs.FileType.File
     if info.type == pafs.FileType.Directory and not exists:
-        occupied = bool(filesystem.get_file_info(pafs.FileSelector(folder)))
+        occupied = not _abandoned([i.base_name for i in filesystem.get_file_info(pafs.FileSelector(folder))])
     if occupied:
         raise OutputExists(
             f"{path!r} holds something that is not a Delta table.",
@@ -185,29 +205,6 @@ def check_output(path: str, mode: str) -> bool:
         )
     _probe(filesystem, folder, path)
     return exists
-
-
-def delta_files(
-    uri: str, path: str, version: int | None, storage_options: dict[str, str] | None
-) -> tuple[list[str], dict[str, dict[str, Any]], pa.Schema]:
-    """A Delta table's files in order of name, their partition values, and the partitions' schema."""
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError
-
-    try:
-        table = DeltaTable(uri if "://" in uri else path, version=version, storage_options=storage_options)
-    except (DeltaError, OSError, ValueError) as error:
-        raise CorruptBlock(f"{uri}: the Delta log cannot be read.", why=str(error), fix="Check version= and the log.") from error
-    _refuse_unreadable(table, uri)
-    names = list(table.metadata().partition_columns)
-    schema = pa.schema(table.schema().to_arrow())
-    actions = pa.table(table.get_add_actions(flatten=True))
-    rows = actions.to_pylist()
-    files = {
-        posixpath.join(path, unquote(row["path"])): {n: row.get(f"partition.{n}") for n in names}
-        for row in sorted(rows, key=lambda row: str(row["path"]))
-    }
-    return list(files), files, pa.schema([schema.field(n) for n in names])
 
 
 def storable(schema: pa.Schema) -> pa.Schema:
@@ -238,7 +235,7 @@ def _storable_type(f: pa.Field) -> pa.DataType:
         return pa.timestamp("us", tz="UTC" if kind.tz else None)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
         return pa.string()
-    if pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
         return pa.binary()
     if pa.types.is_time(kind) or pa.types.is_duration(kind) or pa.types.is_date64(kind):
         raise WrongColumnType(
@@ -248,19 +245,39 @@ def _storable_type(f: pa.Field) -> pa.DataType:
     return kind
 
 
-def _pieces(table: pa.Table) -> Iterator[pa.Table]:
-    for start in range(0, table.num_rows, _ROWS_A_FILE):
-        yield table.slice(start, _ROWS_A_FILE)
+def _pieces(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows in pieces of one row group each: small tables put together, large ones cut."""
+    waiting: list[pa.Table] = []
+    rows = nbytes = 0
+    for table in tables:
+        for start in range(0, table.num_rows, ROWS_A_GROUP):
+            waiting.append(fitted(table.slice(start, ROWS_A_GROUP), schema))
+            rows += waiting[-1].num_rows
+            nbytes += waiting[-1].nbytes
+            if rows >= ROWS_A_GROUP or nbytes >= _BYTES_A_GROUP:
+                yield pa.concat_tables(waiting)
+                waiting, rows, nbytes = [], 0, 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _abandoned(names: Sequence[str]) -> bool:
+    """Whether all files are those of writes that ended without a commit and without cleaning up."""
+    tokens = [n.removeprefix(_MARKER) for n in names if n.startswith(_MARKER)]
+    return all(any(token in name for token in tokens) for name in names)
 
 
 def _probe(filesystem: pafs.FileSystem, folder: str, path: str) -> None:
     """Write and remove a small file, so that missing permission is known before the work."""
     probe = posixpath.join(folder, f"_probe-{uuid.uuid4().hex[:8]}")
+    new = filesystem.get_file_info(folder).type == pafs.FileType.NotFound
     try:
         filesystem.create_dir(folder, recursive=True)
         with filesystem.open_output_stream(probe) as stream:
             stream.write(b"")
         filesystem.delete_file(probe)
+        if new:
+            filesystem.delete_dir(folder)
     except OSError as error:
         raise OutputNotWritable(
             f"{path!r} cannot be written to.", why=str(error), fix="Choose another place, or check the permissions."
@@ -279,15 +296,4 @@ def _check_append(table: str, schema: Any, mode: str) -> None:
             f"{table}: what is appended has other columns than the table.",
             why=f"The table has {old.names}, the new rows {new.names}, or their types differ.",
             fix="Append the same columns, or use mode='overwrite'.",
-        )
-
-
-def _refuse_unreadable(table: Any, uri: str) -> None:
-    features = set(table.protocol().reader_features or ())
-    used = sorted(features & _UNREADABLE_FEATURES)
-    if used:
-        raise NotParquet(
-            f"{uri} uses Delta's {used[0]}.",
-            why="Its Parquet files alone do not say which rows or names count.",
-            fix="Rewrite it without (REORG TABLE … APPLY (PURGE), or CREATE TABLE … AS SELECT).",
         )

@@ -66,13 +66,10 @@ def fit_column_transformer(transformer: Any, view: View, fitting: Fitting) -> As
     """
     head = view.head()
     branches = _branches(transformer, head)
-    fitted = yield from together(
-        [fitting.step(clone(t), view.select(columns), name) for name, t, columns in branches]
-    )
+    fitted = yield from together([fitting.step(clone(t), view.select(columns), name) for name, t, columns in branches])
     done = {name: f for (name, _, _), f in zip(branches, fitted, strict=True)}
     complete = _assembled(transformer, done, head)
-    if any(_gives_sparse(f, view.select(columns)) for (_, _, columns), f in zip(branches, fitted, strict=True)):
-        complete.sparse_output_ = yield from _choose_sparse(complete, view)
+    complete.sparse_output_ = yield from _choose_sparse(complete, view)
     return complete
 
 
@@ -109,7 +106,9 @@ def _branches(transformer: Any, head: Any) -> list[tuple[str, Any, list[int]]]:
 def _assembled(transformer: Any, done: dict[str, Any], head: Any) -> Any:
     """A ColumnTransformer fitted on the head with the fitted branches frozen in, then thawed."""
     complete = clone(transformer)
-    complete.transformers = [(n, FrozenEstimator(done[n]) if n in done else t, c) for n, t, c in transformer.transformers]
+    complete.transformers = [
+        (n, FrozenEstimator(done[n]) if n in done else t, c) for n, t, c in transformer.transformers
+    ]
     if "remainder" in done:
         complete.remainder = FrozenEstimator(done["remainder"])
     complete.fit(head)
@@ -120,9 +119,15 @@ def _assembled(transformer: Any, done: dict[str, Any], head: Any) -> Any:
 
 def _choose_sparse(transformer: Any, view: View) -> Asking:
     """Whether the output is sparse, by its density over all rows, as scikit-learn decides it."""
+    parts = through_parts(transformer, next(iter(view.head_batches(2))).X)
+    dense = sum(p.shape[1] for p in parts if not hasattr(p, "tocsr"))
+    least = dense / max(1, sum(p.shape[1] for p in parts))
+    # Where the dense parts alone are dense enough, no pass is needed to know.
+    if all(not hasattr(p, "tocsr") for p in parts) or least >= transformer.sparse_threshold:
+        return False
     (counts,) = yield [Pass(_Density(transformer), view)]
     stored, cells = counts
-    return bool(stored / cells < transformer.sparse_threshold) if cells else False
+    return bool(stored / cells < transformer.sparse_threshold)
 
 
 class _Density(Reduction[tuple[int, int], tuple[int, int]]):
@@ -140,10 +145,6 @@ class _Density(Reduction[tuple[int, int], tuple[int, int]]):
 
     def merge(self, left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int]:
         return left[0] + right[0], left[1] + right[1]
-
-
-def _gives_sparse(fitted: Any, view: View) -> bool:
-    return hasattr(view.through(fitted).head(2), "tocsr")
 
 
 def _is_word(transformer: Any) -> bool:

@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from parquetry.engine import parse_bytes
-from parquetry.errors import BadConfig, BadParameter, did_you_mean
+from parquetry.engine import _engine_name, parse_bytes
+from parquetry.errors import BadConfig, BadParameter, UnknownEngine, did_you_mean
 
 ENVIRONMENT_PREFIX = "PARQUETRY_JOB_"
 
@@ -45,8 +45,17 @@ class JobConfig(BaseModel):
     memory: str | None = Field(None, description="Memory for one worker, as 4GiB [default: a share of the machine].")
     seed: int = Field(0, description="Decides splits and samples; another seed, another split.")
     config: Path | None = Field(None, description="A YAML file with any of these settings.")
-    overwrite: bool = Field(False, description="Replace the run that is at --output.")
+    overwrite: bool = Field(default=False, description="Replace the run that is at --output.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the console tells.")
+
+    @field_validator("engine")
+    @classmethod
+    def _an_engine(cls, value: str) -> str:
+        try:
+            _engine_name(value)
+        except UnknownEngine as error:
+            raise ValueError(f"it names no engine. {error.why}".removesuffix(".")) from error
+        return value
 
     @field_validator("memory")
     @classmethod
@@ -263,7 +272,8 @@ def _problem(error: ErrorDetails, sources: Mapping[str, str]) -> str:
         return f"{flag_name(name)} is required."
     if not name:
         return f"{message}."
-    return f"{flag_name(name)} ({sources.get(name, 'default')}) is {error['input']!r}: {message[:1].lower()}{message[1:]}."
+    reason = f"{message[:1].lower()}{message[1:].rstrip('.')}"
+    return f"{flag_name(name)} ({sources.get(name, 'default')}) is {error['input']!r}: {reason}."
 
 
 def _bad_config(problems: Sequence[str]) -> BadConfig:

@@ -12,6 +12,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,15 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from parquetry import footers, storage
-from parquetry.errors import BadParameter, DatasetNotFound, EmptyDataset, NotParquet, TooBigForDriver, UnknownColumn
-from parquetry.errors import did_you_mean
+from parquetry.errors import (
+    BadParameter,
+    DatasetNotFound,
+    EmptyDataset,
+    NotParquet,
+    TooBigForDriver,
+    UnknownColumn,
+    did_you_mean,
+)
 from parquetry.reading import Reader
 from parquetry.rows import FULL_RANGE, RowFilter, combined_mask, fraction_bound, row_hashes
 
@@ -152,7 +160,7 @@ class Dataset:
             Another seed is another split.
         """
         if not 0 < test < 1:
-            raise BadParameter(f"split: test={test!r} is not a share.", fix="Pass a number between 0 and 1, as test=0.2.")
+            raise BadParameter(f"split: test={test!r} is not a share.", fix="Pass one between 0 and 1, as test=0.2.")
         salt, bound = self._salt("split", seed), fraction_bound(test)
         return self._keep(RowFilter(salt, bound, FULL_RANGE)), self._keep(RowFilter(salt, 0, bound))
 
@@ -162,10 +170,9 @@ class Dataset:
             raise BadParameter(f"folds: k={k!r} is out of range.", fix="Pass 2 to 1000.")
         salt = self._salt("folds", seed)
         edges = [FULL_RANGE * i // k for i in range(k + 1)]
-        ranges = list(zip(edges[:-1], edges[1:], strict=True))
         return [
             (self._keep(RowFilter(salt, low, high, inside=False)), self._keep(RowFilter(salt, low, high)))
-            for low, high in ranges
+            for low, high in pairwise(edges)
         ]
 
     def sample(self, n: int, *, seed: int = 0) -> Dataset:
@@ -180,8 +187,12 @@ class Dataset:
         for block in self.blocks:
             hashes = row_hashes(block.name, block.row_group, block.num_rows, salt)
             mask = self._mask(block)
-            candidates = np.concatenate([smallest, hashes if mask is None else hashes[mask]])
-            smallest = np.partition(candidates, n - 1)[:n] if len(candidates) > n else candidates
+            hashes = hashes if mask is None else hashes[mask]
+            if len(smallest) == n:
+                hashes = hashes[hashes < smallest.max()]
+            if len(hashes):
+                candidates = np.concatenate([smallest, hashes])
+                smallest = np.partition(candidates, n - 1)[:n] if len(candidates) > n else candidates
         return self._keep(RowFilter(salt, 0, int(smallest.max()) + 1))
 
     # --- bringing rows to the driver --------------------------------------------------------
@@ -194,13 +205,16 @@ class Dataset:
 
     def head(self, n: int = 5) -> pd.DataFrame:
         """The first ``n`` rows."""
+        if n < 0:
+            raise BadParameter(f"head: n={n!r} is not a number of rows.", fix="Pass 0 or more.")
         parts, got = [self.schema.empty_table()], 0
         for table in self.reader(batch_rows=max(n, 1024)).read_all(self.blocks):
             parts.append(table.slice(0, n - got))
             got += parts[-1].num_rows
             if got >= n:
                 break
-        return pa.concat_tables(parts).to_pandas()
+        frame: pd.DataFrame = pa.concat_tables(parts).to_pandas()
+        return frame
 
     def to_pandas(self, *, limit: int | None = 1_000_000) -> pd.DataFrame:
         """All rows as one frame in this process.
@@ -221,20 +235,29 @@ class Dataset:
                 why="to_pandas brings every row into this one process.",
                 fix=f"Use sample({limit}), head(n) or select([...]), or raise the limit.",
             )
-        return pa.concat_tables([self.schema.empty_table(), *self.batches()]).to_pandas()
+        frame: pd.DataFrame = pa.concat_tables([self.schema.empty_table(), *self.batches()]).to_pandas()
+        return frame
 
     # --- for the library --------------------------------------------------------------------
     def reader(self, *, batch_rows: int | None = None) -> Reader:
         """What a worker needs to read blocks of this dataset: small, and no list of blocks."""
         share = self.byte_share(self.columns)
-        return Reader(self.filesystem, self.columns, self.schema, self.row_filters, self.partition_columns, share, batch_rows)
+        return Reader(
+            self.filesystem,
+            self.columns,
+            self.schema,
+            self.row_filters,
+            self.partition_columns,
+            share,
+            batch_rows,
+        )
 
     def require(self, columns: Sequence[str], role: str = "column") -> None:
         """Raise UnknownColumn for the first name that the dataset does not have."""
         for name in columns:
-            if name not in self.full_schema.names:
+            if name not in self.columns:
                 raise UnknownColumn(
-                    f"There is no {role} {name!r} in {self.uri}.", fix=did_you_mean(str(name), self.full_schema.names)
+                    f"There is no {role} {name!r} in {self.uri}.", fix=did_you_mean(str(name), self.columns)
                 )
 
     def require_rows(self) -> None:
@@ -290,10 +313,19 @@ def open_dataset(
     if isinstance(source, (str, os.PathLike)):
         uri = os.fspath(source)
         files = _locate(uri, version, filesystem, storage_options)
+    elif version is not None:
+        raise BadParameter(f"version={version} was asked of a list of files.", fix="Open a Delta table by itself.")
     else:
         files = _locate_list([os.fspath(s) for s in source], filesystem)
         uri = files.base
-    summary = footers.read_footers(files.filesystem, files.base, files.paths, files.partitions)
+    summary = footers.read_footers(
+        files.filesystem,
+        files.base,
+        files.paths,
+        files.partitions,
+        names=files.names,
+        table_schema=files.table_schema,
+    )
     blocks = tuple(
         Block(i, rg.path, rg.name, rg.row_group, rg.num_rows, rg.nbytes, rg.partition)
         for i, rg in enumerate(summary.row_groups)
@@ -305,7 +337,7 @@ def open_dataset(
         full_schema=summary.schema,
         footer=replace(summary, row_groups=()),
         columns=tuple(summary.schema.names),
-        partition_columns=tuple(files.partition_schema.names) if files.partition_schema else summary.partition_columns,
+        partition_columns=summary.partition_columns,
         ignored=tuple(files.ignored),
     )
     return dataset if columns is None else dataset.select(columns)
@@ -318,27 +350,34 @@ class _Files:
     filesystem: pafs.FileSystem
     base: str
     paths: list[str]
-    partitions: Callable[[str], dict[str, Any]] | None = None
-    partition_schema: pa.Schema | None = None
+    partitions: Callable[[str], dict[str, Any]]
     ignored: Sequence[str] = ()
+    names: Sequence[str] | None = None
+    table_schema: pa.Schema | None = None
 
 
 def _locate(uri: str, version: int | None, filesystem: Any, storage_options: dict[str, str] | None) -> _Files:
     fs, path = storage.resolve(uri, filesystem)
     if footers.is_delta(fs, path):
-        from parquetry.commit import delta_files
+        from parquetry.delta import delta_files
 
-        paths, values, schema = delta_files(uri, path, version, storage_options)
-        return _Files(fs, path, paths, values.__getitem__, schema)
+        values, schema = delta_files(uri, fs, path, version, storage_options)
+        # A file's own name is drawn by chance when it is written; its place in the table is not.
+        names = [f"file-{i}" for i in range(len(values))]
+        return _Files(fs, path, list(values), values.__getitem__, names=names, table_schema=schema)
     if version is not None:
-        raise BadParameter(f"version={version} was asked of {uri!r}, which is not a Delta table.", fix="Leave version out.")
+        raise BadParameter(
+            f"version={version} was asked of {uri!r}, which is not a Delta table.", fix="Leave version out."
+        )
     base, found = storage.list_files(fs, path)
     named = [f for f in found if f.lower().endswith(storage.PARQUET_SUFFIXES)]
     # Files that are asked for by name or pattern, or a folder without any suffix, are tried as they are.
     asked_for = path not in (base, base + "/")
     paths = found if asked_for or not named else named
     if not paths:
-        raise DatasetNotFound(f"There is no Parquet file in {uri!r}.", why="The folder is empty.", fix="Check the path.")
+        raise DatasetNotFound(
+            f"There is no Parquet file in {uri!r}.", why="The folder is empty.", fix="Check the path."
+        )
     ignored = [f for f in found if f not in set(paths)]
     return _Files(fs, base, paths, footers.hive_partitions(base), ignored=ignored)
 
@@ -353,8 +392,10 @@ def _locate_list(uris: list[str], filesystem: Any) -> _Files:
         raise BadParameter(f"{twice!r} is in the list twice.", why="Its rows would count twice.", fix="Name it once.")
     kinds = {type(files.filesystem) for files in located}
     if len(kinds) > 1:
-        raise BadParameter("The list mixes filesystems.", why=str(sorted(k.__name__ for k in kinds)), fix="Open each alone.")
-    if any(files.partition_schema is not None for files in located):
+        raise BadParameter(
+            "The list mixes filesystems.", why=str(sorted(k.__name__ for k in kinds)), fix="Open each alone."
+        )
+    if any(files.table_schema is not None for files in located):
         raise NotParquet("The list holds a Delta table.", fix="Open a Delta table by itself.")
     base = posixpath.commonpath([posixpath.dirname(p) for p in paths])
     return _Files(located[0].filesystem, base, paths, footers.hive_partitions(base))

@@ -6,20 +6,20 @@ Conversion is skl2onnx's, with our own converters where it has none or rounds mo
 
 from __future__ import annotations
 
-import copy
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parquetry.errors import BadParameter, NotExportable
+from parquetry.errors import NotExportable
+from parquetry.onnx_model import NULL_TEXT, open_session, runtime_errors
+from parquetry.onnx_polish import polish
+from parquetry.onnx_steps import chain_of, flattened, graph_types, leaves_of, predictor
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-_NUMBERS = ("bool", "int", "uint", "half", "float", "double", "decimal", "null")
-_TEXTS = ("string", "large_string", "string_view", "str", "object")
 _SKL2ONNX_ERRORS = (
     RuntimeError,
     NotImplementedError,
@@ -59,16 +59,17 @@ def to_onnx(model: Any, inputs: Mapping[str, str]) -> ModelProto:
     """
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
-    steps = list(_flattened(model, ""))
+    steps = list(flattened(model, ""))
     if not steps:
         raise NotExportable("The model has no step.", fix="Fit one first.")
-    types = _input_types(steps, inputs)
+    types = graph_types(steps, inputs)
     estimators = [s for _, s in steps]
     dummy = next((i for i, s in enumerate(estimators) if isinstance(s, (DummyRegressor, DummyClassifier))), None)
     if dummy is None:
         proto = _converted(model, steps, types)
     else:
         proto = _constant_graph(estimators[dummy], estimators[dummy + 1 :], types, steps[dummy][0])
+    _tell(proto, predictor(model))
     _check_runs(proto, type(model).__name__)
     return proto
 
@@ -76,9 +77,7 @@ def to_onnx(model: Any, inputs: Mapping[str, str]) -> ModelProto:
 @functools.cache
 def target_opset() -> int:
     """The newest opset that skl2onnx writes and onnxruntime reads."""
-    import onnxruntime
     from onnx import TensorProto, helper
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, NotImplemented
     from skl2onnx import __max_supported_opset__
     from skl2onnx.proto import get_latest_tested_opset_version
 
@@ -89,184 +88,27 @@ def target_opset() -> int:
         imports = [helper.make_opsetid("", opset)]
         probe = helper.make_model(graph, opset_imports=imports, ir_version=helper.find_min_ir_version_for(imports))
         try:
-            onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
-        except (Fail, InvalidGraph, NotImplemented):
+            open_session(probe.SerializeToString())
+        except runtime_errors():
             continue
         return int(opset)
     raise NotExportable("skl2onnx and onnxruntime share no opset.", fix="Install the versions that Parquetry pins.")
 
 
-def input_types(model: Any) -> dict[str, str]:
-    """Column names and Arrow types of X: from the fit report, else as far as the steps tell.
-
-    A model that Parquetry has not fitted knows its names, not its types: a column is taken as
-    text where its first step has learned text from it, and as a number otherwise.
-    """
-    report = getattr(model, "fit_report_", None)
-    if report is not None:
-        return dict(report["inputs"])
-    names = getattr(model, "feature_names_in_", None)
-    if names is None:
-        count = getattr(model, "n_features_in_", None)
-        if count is None:
-            raise BadParameter(f"{type(model).__name__} is not fitted.", fix="Fit it first: parquetry.fit(…).")
-        names = [f"x{i}" for i in range(count)]
-    text = set()
-    for _, step in _flattened(model, ""):
-        text = _text_positions(step, list(range(len(names))))
-        break
-    return {str(name): "string" if i in text else "double" for i, name in enumerate(names)}
-
-
-# --- taking the model apart -----------------------------------------------------------------
-def _flattened(model: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """``(path, step)`` of the chain that a model is, with inner Pipelines and target transforms unrolled."""
-    from sklearn.compose import TransformedTargetRegressor
-    from sklearn.pipeline import Pipeline
-
-    from parquetry.onnx_converters import InverseTarget
-
-    model = getattr(model, "best_estimator_", model)
-    if isinstance(model, Pipeline):
-        for name, step in model.steps:
-            if step is not None and not (isinstance(step, str) and step == "passthrough"):
-                yield from _flattened(step, f"{path}{name} › ")
-    elif isinstance(model, TransformedTargetRegressor):
-        yield from _flattened(model.regressor_, f"{path}regressor › ")
-        yield f"{path}transformer", InverseTarget(model.transformer_)
-    else:
-        yield path.removesuffix(" › ") or type(model).__name__, model
-
-
-def _prepared(step: Any) -> Any:
-    """A step for the conversion: containers copied, columns as positions, words as transformers."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.pipeline import FeatureUnion, Pipeline
-    from sklearn.preprocessing import FunctionTransformer
-
-    if isinstance(step, str):
-        return FunctionTransformer()
-    if isinstance(step, Pipeline):
-        chain = [(n, _prepared(s)) for n, s in step.steps if s is not None and not isinstance(s, str)]
-        return Pipeline(chain or [("same", FunctionTransformer())])
-    if isinstance(step, FeatureUnion):
-        kept = [(n, _prepared(t)) for n, t in step.transformer_list if not (isinstance(t, str) and t == "drop")]
-        return FeatureUnion(kept, transformer_weights=step.transformer_weights)
-    if isinstance(step, ColumnTransformer):
-        chosen = copy.copy(step)
-        chosen.transformers_ = [(n, _prepared(t), positions) for n, t, positions in _branches(step)]
-        return chosen
-    return step
-
-
-def _branches(transformer: Any) -> list[tuple[str, Any, list[int]]]:
-    """``(name, fitted transformer, column positions)`` of the branches that give anything."""
-    positions = transformer._transformer_to_input_indices
-    return [
-        (name, fitted, list(positions[name]))
-        for name, fitted, _ in transformer.transformers_
-        if len(positions[name]) and not (isinstance(fitted, str) and fitted == "drop")
-    ]
-
-
-def _first_transformer(step: Any, width: int) -> Any:
-    """The step that meets the named inputs: a ColumnTransformer, made for it where it is none."""
-    from sklearn.compose import ColumnTransformer
-
-    if isinstance(step, ColumnTransformer):
-        return _prepared(step)
-    every = list(range(width))
-    whole = ColumnTransformer([("inputs", step, every)])
-    whole.transformers_ = [("inputs", _prepared(step), every)]
-    whole.sparse_output_ = False
-    return whole
-
-
-def _leaves(step: Any, path: str) -> Iterator[tuple[str, Any]]:
-    for attribute in ("transformers_", "steps", "transformer_list"):
-        if hasattr(step, attribute):
-            for item in getattr(step, attribute):
-                yield from _leaves(item[1], f"{path} › {item[0]}")
-            return
-    if not isinstance(step, str):
-        yield path, step
-
-
-# --- inputs ---------------------------------------------------------------------------------
-def _input_types(steps: list[tuple[str, Any]], inputs: Mapping[str, str]) -> dict[str, str]:
-    """``"float"``, ``"text"`` or ``"whole"`` for each input."""
-    kinds = {name: _kind(name, kind) for name, kind in inputs.items()}
-    whole = _whole_positions(steps[0][1], list(range(len(kinds))))
-    return {n: "whole" if i in whole and k == "float" else k for i, (n, k) in enumerate(kinds.items())}
-
-
-def _kind(name: str, arrow_type: str) -> str:
-    inner = arrow_type.split("values=", 1)[1] if arrow_type.startswith("dictionary<") else arrow_type
-    if inner.startswith(_TEXTS):
-        return "text"
-    if inner.startswith(_NUMBERS):
-        return "float"
-    raise NotExportable(
-        f"Column {name!r} is {arrow_type}.",
-        why="An input of the ONNX model is a number or text.",
-        fix="Turn it into numbers before the model, or leave it out with features=.",
-    )
-
-
-def _meeting(step: Any, positions: list[int]) -> Iterator[tuple[Any, list[int]]]:
-    """``(leaf, columns)``: the leaves that meet the inputs as they are, with their columns."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.pipeline import FeatureUnion, Pipeline
-
-    if isinstance(step, ColumnTransformer):
-        for _, inner, chosen in _branches(step):
-            yield from _meeting(inner, [positions[i] for i in chosen])
-    elif isinstance(step, FeatureUnion):
-        for _, inner in step.transformer_list:
-            yield from _meeting(inner, positions)
-    elif isinstance(step, Pipeline):
-        yield from _meeting(step.steps[0][1], positions)
-    elif not isinstance(step, str) and step is not None:
-        yield step, positions
-
-
-def _text_positions(step: Any, positions: list[int]) -> set[int]:
-    found = set()
-    for leaf, columns in _meeting(step, positions):
-        learned = getattr(leaf, "categories_", None) or [[v] for v in getattr(leaf, "statistics_", [])]
-        found |= {c for c, values in zip(columns, learned, strict=False) if any(isinstance(v, str) for v in values)}
-    return found
-
-
-def _whole_positions(step: Any, positions: list[int]) -> set[int]:
-    """Columns of whole numbers that float32 could not tell apart, where an encoder meets them."""
-    from parquetry.onnx_converters import FLOAT32_WHOLE
-
-    leaves = list(_meeting(step, positions))
-    found: set[int] = set()
-    for leaf, columns in leaves:
-        for column, values in zip(columns, getattr(leaf, "categories_", ()), strict=False):
-            kind = np.asarray(values)
-            if kind.dtype.kind in "iu" and len(kind) and max(abs(int(kind.min())), abs(int(kind.max()))) > FLOAT32_WHOLE:
-                found.add(column)
-    shared = {c for leaf, columns in leaves if not hasattr(leaf, "categories_") for c in columns}
-    return found - shared
-
-
-# --- conversion -----------------------------------------------------------------------------
 def _converted(model: Any, steps: list[tuple[str, Any]], types: dict[str, str]) -> ModelProto:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
     from sklearn.base import is_classifier
     from sklearn.pipeline import Pipeline
 
-    from parquetry.onnx_converters import CONVERTERS, UnsupportedStepError
+    from parquetry.onnx_converters import CONVERTERS
+    from parquetry.onnx_graph import UnsupportedStepError
 
-    chain = _chain(steps, len(types))
-    leaves = [leaf for path, step in chain for leaf in _leaves(step, path)]
+    chain = chain_of(steps, len(types))
+    leaves = [leaf for path, step in chain for leaf in leaves_of(step, path)]
     last = chain[-1][1]
     try:
-        proto = convert_sklearn(
+        proto: ModelProto = convert_sklearn(
             Pipeline([(f"step{i}", step) for i, (_, step) in enumerate(chain)]),
             name=type(model).__name__,
             initial_types=_initial_types(types),
@@ -285,22 +127,15 @@ def _converted(model: Any, steps: list[tuple[str, Any]], types: dict[str, str]) 
         path, leaf = _blamed(leaves, str(error))
         first_line = next(iter(str(error).strip().splitlines()), "")
         raise _refused(path, leaf, f"skl2onnx says: {type(error).__name__}: {first_line}") from error
-    _named(proto, list(types), last)
+    polish(proto, types, last)
     return proto
-
-
-def _chain(steps: list[tuple[str, Any]], width: int) -> list[tuple[str, Any]]:
-    """The steps as the converter gets them: the first one takes one named input a column."""
-    path, first = steps[0]
-    if hasattr(first, "predict"):
-        return [(path, _first_transformer("passthrough", width)), *steps]
-    return [(path, _first_transformer(first, width)), *((p, _prepared(s)) for p, s in steps[1:])]
 
 
 def _initial_types(types: dict[str, str]) -> list[tuple[str, Any]]:
     from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
 
-    kinds = {"float": FloatTensorType, "whole": Int64TensorType, "text": StringTensorType}
+    # What is neither number nor text may be there as long as no step reads it: see _drop_unused.
+    kinds = {"float": FloatTensorType, "whole": Int64TensorType, "text": StringTensorType, "other": StringTensorType}
     return [(f"column_{i}", kinds[kind]([None, 1])) for i, kind in enumerate(types.values())]
 
 
@@ -313,27 +148,13 @@ def _refused(path: str, step: Any, why: str, fix: str = "") -> NotExportable:
     return NotExportable(f"Step {path!r} ({type(step).__name__}) has no ONNX form.", why=why, fix=fix or _WAY_OUT)
 
 
-def _named(proto: ModelProto, inputs: list[str], last: Any) -> None:
-    """The columns' own names on the inputs (skl2onnx would mangle them), and telling ones on the outputs."""
-    from sklearn.base import is_classifier
-
-    if is_classifier(last):
-        outputs = ["label", "probabilities"]
-    else:
-        outputs = ["prediction" if hasattr(last, "predict") or type(last).__name__ == "InverseTarget" else "transformed"]
-    if len(proto.graph.output) > len(outputs):
-        outputs = [value.name for value in proto.graph.output]
-    wanted = {f"column_{i}": name for i, name in enumerate(inputs)}
-    for value, name in zip(proto.graph.output, outputs, strict=False):
-        wanted[value.name] = name + "_" * (name in inputs)
-    # What stays inside gets a prefix that no column has, so that no column's name can meet it.
-    prefix = "/" + "/" * max((len(n) - len(n.lstrip("/")) for n in inputs), default=0)
-    graph = proto.graph
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [wanted.get(name, prefix + name) if name else name for name in names]
-    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
-        value.name = wanted.get(value.name, prefix + value.name)
+def _tell(proto: ModelProto, predictor: Any) -> None:
+    """Facts that a reader of the graph alone needs: how a null text is fed, and what labels are."""
+    facts = {"null_text": NULL_TEXT}
+    if np.asarray(getattr(predictor, "classes_", [])).dtype == np.bool_:
+        facts["label_type"] = "bool"
+    for key, value in facts.items():
+        proto.metadata_props.add(key=key, value=value)
 
 
 def _constant_graph(dummy: Any, inverses: list[Any], types: dict[str, str], path: str) -> ModelProto:
@@ -342,12 +163,18 @@ def _constant_graph(dummy: Any, inverses: list[Any], types: dict[str, str], path
     from sklearn.base import is_classifier
 
     answers = _dummy_answers(dummy, inverses, path)
+    types = {name: kind for name, kind in types.items() if kind != "other"}
+    if not types:
+        raise _refused(path, dummy, "No column is a number or text, so nothing tells the number of rows.")
     names = ["label", "probabilities"] if is_classifier(dummy) else ["prediction"]
     names = [name + "_" * (name in types) for name in names]
     ends = [helper.make_tensor_value_info(n, *_tensor(kind)) for n, kind in types.items()]
-    outs, nodes = [], [
-        helper.make_node("Shape", [next(iter(types))], ["shape"], start=0, end=1, name="rows"),
-    ]
+    outs, nodes = (
+        [],
+        [
+            helper.make_node("Shape", [next(iter(types))], ["shape"], start=0, end=1, name="rows"),
+        ],
+    )
     constants = []
     for name, answer in zip(names, answers, strict=True):
         constants.append(numpy_helper.from_array(np.array(answer[0], answer.dtype), f"{name} of any row"))
@@ -372,7 +199,9 @@ def _dummy_answers(dummy: Any, inverses: list[Any], path: str) -> list[Any]:
             value = inverse.transformer.inverse_transform(value)
         return [np.asarray(value, dtype=np.float32).reshape(1, -1)]
     if dummy.strategy in ("stratified", "uniform") or dummy.n_outputs_ > 1:
-        raise _refused(path, dummy, "It answers at random, or for several targets.", "Use strategy='prior' with one target.")
+        raise _refused(
+            path, dummy, "It answers at random, or for several targets.", "Use strategy='prior' with one target."
+        )
     label = dummy.predict(row)
     whole = label.dtype.kind in "biu"
     label = label.astype(np.int64) if whole else label.astype(object)
@@ -388,22 +217,11 @@ def _tensor(kind: str) -> tuple[int, list[int | None]]:
 
 def _check_runs(proto: ModelProto, name: str) -> None:
     """Open the graph once, so that what onnxruntime cannot run is known now and not in service."""
-    import onnxruntime
     from google.protobuf.message import EncodeError
-    from onnxruntime.capi.onnxruntime_pybind11_state import (
-        Fail,
-        InvalidArgument,
-        InvalidGraph,
-        NotImplemented,
-        RuntimeException,
-    )
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except (Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException) as error:
+        open_session(proto.SerializeToString())
+    except runtime_errors() as error:
         raise NotExportable(f"onnxruntime cannot run the graph of {name}.", why=str(error), fix=_WAY_OUT) from error
     except (EncodeError, ValueError) as error:
         raise NotExportable(

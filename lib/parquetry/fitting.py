@@ -108,8 +108,8 @@ def fit(
     started = time.perf_counter()
     view = make_view(data, target=target, features=features, sample_weight=sample_weight)
     check_view(view, estimator)
+    check_picklable(estimator)  # before the clone, which copies and so trips over the same things
     cloned = clone(estimator)
-    check_picklable(cloned)
     with borrowed_engine(engine) as running:
         budget = running.memory if memory is None else parse_bytes(memory)
         fitting = Fitting(budget)
@@ -302,7 +302,7 @@ def gathered_bytes(view: View) -> int:
 def scaling_names() -> str:
     """The names of the estimators that have a distributed fit."""
     kinds = [k for k in registry.entries() if hasattr(k, "predict")]
-    return ", ".join(sorted(k.__name__ for k in kinds if k.__name__ not in ("Pipeline",)))
+    return ", ".join(sorted(k.__name__ for k in kinds if k.__name__ != "Pipeline"))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from parquetry import storage
 from parquetry.errors import AccessDenied, CorruptBlock, DatasetNotFound, NotParquet, SchemaDrift
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+_WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
+_TAIL_BYTES = 64 * 2**10
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class _Totals:
 
 def is_delta(filesystem: pafs.FileSystem, path: str) -> bool:
     """Whether a folder is a Delta table."""
-    return filesystem.get_file_info(posixpath.join(path, "_delta_log")).type == pafs.FileType.Directory
+    return bool(storage.stat(filesystem, posixpath.join(path, "_delta_log")).type == pafs.FileType.Directory)
 
 
 def hive_partitions(base: str) -> Callable[[str], dict[str, Any]]:
@@ -83,9 +87,25 @@ def read_footers(
     filesystem: pafs.FileSystem,
     base: str,
     paths: list[str],
-    partitions: Callable[[str], dict[str, Any]] | None,
+    partitions: Callable[[str], dict[str, Any]],
+    *,
+    names: Sequence[str] | None = None,
+    table_schema: pa.Schema | None = None,
 ) -> Summary:
     """Read the footers of all files, in parallel, and check that they agree.
+
+    Parameters
+    ----------
+    filesystem : pyarrow.fs.FileSystem
+    base : str
+        The folder that the files' names are relative to.
+    paths : list of str
+    partitions : callable
+        From a path to the values that its folders or the table's log give.
+    names : sequence of str, default None
+        The files' names where they are not the paths relative to ``base``.
+    table_schema : pyarrow.Schema, default None
+        What a table's log says of its columns: types of partition values, and of a table without files.
 
     Raises
     ------
@@ -94,14 +114,15 @@ def read_footers(
     """
     with ThreadPoolExecutor(max_workers=min(16, max(1, len(paths)))) as pool:
         metadata = list(pool.map(lambda p: _read_footer(filesystem, p), paths))
-    values = [partitions(p) if partitions else {} for p in paths]
-    partition_schema = _partition_schema(paths, values)
+    values = [partitions(p) for p in paths]
+    partition_schema = _partition_schema(paths, values, table_schema)
     typed = [{k: _typed(v, partition_schema.field(k).type) for k, v in row.items()} for row in values]
-    schema = _common_schema(paths, metadata, set(partition_schema.names))
+    stored = [m.schema.to_arrow_schema() for m in metadata] or [table_schema or pa.schema([])]
+    schema = _common_schema(paths, stored, set(partition_schema.names))
     totals = _Totals()
-    for path, meta, partition in zip(paths, metadata, typed, strict=True):
-        name = posixpath.relpath(path, base) if base else path
-        _add_file(totals, path, name, meta, tuple(partition.items()), schema)
+    names = names or [posixpath.relpath(p, base) if base else p for p in paths]
+    for path, name, meta, partition in zip(paths, names, metadata, typed, strict=True):
+        _add_file(totals, path, name, meta, tuple(partition.items()))
     totals.digest.update(repr([(f.name, str(f.type)) for f in (*schema, *partition_schema)]).encode())
     return Summary(
         schema=pa.schema([*schema, *partition_schema]),
@@ -116,15 +137,39 @@ def read_footers(
 
 def _read_footer(filesystem: pafs.FileSystem, path: str) -> pq.FileMetaData:
     try:
-        metadata = pq.read_metadata(path, filesystem=filesystem)
+        with filesystem.open_input_file(path) as file:
+            metadata = _parsed(file, path)
         metadata.schema.to_arrow_schema()
         return metadata
+    except NotParquet:
+        raise
     except FileNotFoundError as error:
         raise DatasetNotFound(f"{path} is gone.", why=str(error), fix="List the folder again.") from error
     except PermissionError as error:
         raise AccessDenied(f"{path} may not be read.", why=str(error), fix="Check the permissions.") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _not_parquet(filesystem, path, error) from error
+
+
+def _parsed(file: pa.NativeFile, path: str) -> pq.FileMetaData:
+    """The footer out of one read of the file's end, or two where it is long."""
+    size = file.size()
+    tail = file.read_at(min(size, _TAIL_BYTES), max(0, size - _TAIL_BYTES))
+    length = int.from_bytes(tail[-8:-4], "little")
+    if len(tail) < length + 8 <= size:
+        tail = file.read_at(length + 8, size - length - 8)
+    metadata = pq.read_metadata(pa.BufferReader(tail))
+    # A longer footer is a signed one, of a file with encrypted columns: asking pyarrow for such
+    # a column's statistics would end the process.
+    if length > metadata.serialized_size:
+        raise _encrypted(path)
+    return metadata
+
+
+def _encrypted(path: str) -> NotParquet:
+    return NotParquet(
+        f"{path} is an encrypted Parquet file.", why="There is no key to read it with.", fix="Decrypt it first."
+    )
 
 
 def _not_parquet(filesystem: pafs.FileSystem, path: str, error: Exception) -> Exception:
@@ -135,7 +180,7 @@ def _not_parquet(filesystem: pafs.FileSystem, path: str, error: Exception) -> Ex
             f"{path}: the footer cannot be read.", why=f"{type(error).__name__}: {error}", fix="Write the file again."
         )
     if start[:4] == b"PARE":
-        return NotParquet(f"{path} is an encrypted Parquet file.", fix="Decrypt it first; encryption is not supported.")
+        return _encrypted(path)
     if not start:
         return NotParquet(f"{path} is an empty file, not Parquet.", fix="Remove it, or write it again.")
     text = start.decode("utf-8", "replace").splitlines()[0]
@@ -147,8 +192,8 @@ def _not_parquet(filesystem: pafs.FileSystem, path: str, error: Exception) -> Ex
     )
 
 
-def _common_schema(paths: list[str], metadata: list[pq.FileMetaData], partitions: set[str]) -> pa.Schema:
-    schemas = [_plain(m.schema.to_arrow_schema(), partitions) for m in metadata]
+def _common_schema(paths: list[str], stored: list[pa.Schema], partitions: set[str]) -> pa.Schema:
+    schemas = [_plain(s, partitions) for s in stored]
     first = schemas[0]
     for path, schema in zip(paths[1:], schemas[1:], strict=True):
         for f in first:
@@ -184,10 +229,10 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
         kind = kind.value_type
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.string()
-    return kind
+    return pa.binary() if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) else kind
 
 
-def _partition_schema(paths: list[str], values: list[dict[str, Any]]) -> pa.Schema:
+def _partition_schema(paths: list[str], values: list[dict[str, Any]], table_schema: pa.Schema | None) -> pa.Schema:
     names = list(values[0]) if values else []
     for path, row in zip(paths, values, strict=True):
         if list(row) != names:
@@ -195,15 +240,14 @@ def _partition_schema(paths: list[str], values: list[dict[str, Any]]) -> pa.Sche
                 f"{path} lies in the partition folders {list(row)}, but {paths[0]} in {names}.",
                 fix="Put all files at the same depth of key=value folders.",
             )
+    if table_schema is not None:
+        return pa.schema([pa.field(n, _plain_type(table_schema.field(n).type)) for n in names])
     return pa.schema([pa.field(n, _partition_type([row[n] for row in values])) for n in names])
 
 
-def _partition_type(values: list[Any]) -> pa.DataType:
+def _partition_type(values: list[str | None]) -> pa.DataType:
     known = [v for v in values if v is not None]
-    if known and all(isinstance(v, str) for v in known):
-        plain = all(v.lstrip("-").isdigit() and str(int(v)) == v for v in known)
-        return pa.int64() if plain else pa.string()
-    return pa.array(known).type if known else pa.string()
+    return pa.int64() if known and all(_WHOLE_NUMBER.fullmatch(v) for v in known) else pa.string()
 
 
 def _typed(value: Any, kind: pa.DataType) -> Any:
@@ -216,22 +260,30 @@ def _add_file(
     name: str,
     metadata: pq.FileMetaData,
     partition: tuple[tuple[str, Any], ...],
-    schema: pa.Schema,
 ) -> None:
     totals.digest.update(f"{name}\0{partition!r}\0{metadata.num_rows}".encode())
-    names = set(schema.names)
+    stored = metadata.schema.to_arrow_schema()
+    owners = [f for f in stored for _ in range(_leaves(f.type))]
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         totals.row_groups.append(RowGroup(path, name, index, group.num_rows, group.total_byte_size, partition))
         for position in range(group.num_columns):
             chunk = group.column(position)
-            column = chunk.path_in_schema
-            if column not in names:
-                column = column.split(".", 1)[0]
+            column, nested = owners[position].name, pa.types.is_nested(owners[position].type)
             totals.column_bytes[column] = totals.column_bytes.get(column, 0) + chunk.total_uncompressed_size
-            seen = _chunk_stats(chunk)
+            # A nested column's statistics are those of its parts, not of its rows.
+            seen = None if nested else _chunk_stats(chunk)
             totals.digest.update(repr((column, group.num_rows, chunk.total_compressed_size, seen)).encode())
             _merge_stats(totals.stats.setdefault(column, ColumnStats()), seen, group.num_rows)
+
+
+def _leaves(kind: pa.DataType) -> int:
+    """How many stored columns a column of a type is made of."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _leaves(kind.storage_type)
+    if not pa.types.is_nested(kind):
+        return 1
+    return sum(_leaves(kind.field(i).type) for i in range(kind.num_fields))
 
 
 def _chunk_stats(chunk: pq.ColumnChunkMetaData) -> tuple[Any, Any, Any] | None:

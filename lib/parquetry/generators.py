@@ -36,7 +36,15 @@ _CITIES = np.array(
 )
 # The coast as a broken line of (latitude, longitude), from the Mexican border to Oregon.
 _COAST = np.array(
-    [[32.5, -117.15], [33.7, -118.20], [34.4, -120.40], [36.6, -121.95], [37.8, -122.52], [40.0, -124.10], [42.0, -124.25]]
+    [
+        [32.5, -117.15],
+        [33.7, -118.20],
+        [34.4, -120.40],
+        [36.6, -121.95],
+        [37.8, -122.52],
+        [40.0, -124.10],
+        [42.0, -124.25],
+    ]
 )
 
 
@@ -87,7 +95,7 @@ def california_housing(rng: np.random.Generator, rows: int) -> pa.Table:
     population = np.maximum(3, np.round(households * np.clip(rng.normal(2.95, 0.6, rows), 1, 12)))
     proximity = _proximity(inland, longitude, latitude, rng)
     crowding = population / households
-    value = -22_000 + 39_000 * income + 900 * age - 17_000 * (crowding - 3) + city[:, 4]
+    value = -6_000 + 39_000 * income + 900 * age - 17_000 * (crowding - 3) + city[:, 4]
     value += 45_000 * np.exp(-inland / 0.35) + rng.normal(0, 52_000, rows)
     return pa.table(
         {
@@ -108,7 +116,9 @@ def california_housing(rng: np.random.Generator, rows: int) -> pa.Table:
 def _proximity(inland: FloatArray, longitude: FloatArray, latitude: FloatArray, rng: np.random.Generator) -> list[str]:
     bay = (np.abs(latitude - 37.8) < 0.35) & (np.abs(longitude + 122.25) < 0.35)
     island = rng.random(len(inland)) < 0.0005
-    kinds = np.select([island, bay, inland < 0.12, inland < 1.0], ["ISLAND", "NEAR BAY", "NEAR OCEAN", "<1H OCEAN"], "INLAND")
+    kinds = np.select(
+        [island, bay, inland < 0.12, inland < 1.0], ["ISLAND", "NEAR BAY", "NEAR OCEAN", "<1H OCEAN"], "INLAND"
+    )
     return [str(kind) for kind in kinds]
 
 

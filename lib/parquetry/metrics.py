@@ -5,14 +5,15 @@ Definitions: https://scikit-learn.org/stable/modules/model_evaluation.html
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from parquetry.errors import NonFiniteValues, WrongColumnType
+from parquetry.errors import WrongColumnType
 from parquetry.fitting import Pass, drive
+from parquetry.foundation.positions import Position, earliest, first_non_finite, refusal
 from parquetry.foundation.quantiles import FirstHistogram, refine
 from parquetry.reduction import Reduction
 from parquetry.through import apply
@@ -50,13 +51,22 @@ class ErrorSums:
     relative: FloatArray
     mean: FloatArray
     spread: FloatArray
-    first_bad: tuple[int, int, str, str, int] | None = None
+    first_bad: Position | None = None
 
 
 class RegressionErrors(Reduction[ErrorSums, ErrorSums]):
-    """Sums of errors, and the target's centered sum of squares merged pairwise."""
+    """Sums of errors, and the target's centered sum of squares merged pairwise.
+
+    Parameters
+    ----------
+    target : sequence of str
+        Names of the targets, for errors.
+    """
 
     label = "regression-errors"
+
+    def __init__(self, target: Sequence[str]) -> None:
+        self.names = [*target, *(f"prediction of {name}" for name in target)]
 
     def partial(self, batch: Batch) -> ErrorSums:
         weights = np.ones(batch.num_rows) if batch.weights is None else batch.weights
@@ -74,7 +84,7 @@ class RegressionErrors(Reduction[ErrorSums, ErrorSums]):
             ((truth - mean[:, None]) ** 2) @ weights,
         )
         if not np.isfinite(state.squared).all():
-            state.first_bad = _first_bad(truth, guess, batch)
+            state.first_bad = first_non_finite(batch, [*truth, *guess], nan=True)
         return state
 
     def merge(self, left: ErrorSums, right: ErrorSums) -> ErrorSums:
@@ -89,17 +99,12 @@ class RegressionErrors(Reduction[ErrorSums, ErrorSums]):
             left.relative + right.relative,
             left.mean + delta * share,
             left.spread + right.spread + delta * delta * left.weight * share,
-            min((b for b in (left.first_bad, right.first_bad) if b is not None), default=None),
+            earliest([left.first_bad, right.first_bad]),
         )
 
     def finish(self, state: ErrorSums) -> ErrorSums:
         if state.first_bad is not None:
-            _, row, what, path, group = state.first_bad
-            raise NonFiniteValues(
-                f"The {what} is NaN or infinite, first in {path}, row group {group}, row {row}.",
-                why="No error can be computed for such a row.",
-                fix="Drop the rows without a target, or impute the features in the pipeline.",
-            )
+            raise refusal(state.first_bad, self.names, "evaluate")
         return state
 
 
@@ -120,7 +125,7 @@ def evaluate_regressor(model: Any, view: View, engine: Any) -> dict[str, Any]:
 
 def _regression(view: View) -> Generator[list[Any], list[Any], dict[str, Any]]:
     weighted = view.sample_weight is not None
-    works = [Pass(RegressionErrors(), view)]
+    works = [Pass(RegressionErrors(view.target), view)]
     if not weighted:
         works.append(Pass(FirstHistogram(values=absolute_errors), view))
     sums, *histogram = yield works
@@ -141,15 +146,6 @@ def _r2(squared: float, spread: float) -> float:
     if spread == 0.0:
         return 1.0 if squared == 0.0 else 0.0
     return 1.0 - squared / spread
-
-
-def _first_bad(truth: FloatArray, guess: FloatArray, batch: Batch) -> tuple[int, int, str, str, int] | None:
-    found = []
-    for what, values in (("target", truth), ("prediction", guess)):
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=0))
-        if len(bad):
-            found.append((batch.block.index, int(batch.rows[bad[0]]), what, batch.block.path, batch.block.row_group))
-    return min(found, default=None)
 
 
 # --- classification -------------------------------------------------------------------------
@@ -196,9 +192,7 @@ class ClassificationErrors(Reduction[ClassCounts, ClassCounts]):
 
     def merge(self, left: ClassCounts, right: ClassCounts) -> ClassCounts:
         unseen = tuple(sorted({*left.unseen, *right.unseen}))[:5]
-        return ClassCounts(
-            left.rows + right.rows, left.matrix + right.matrix, left.log_loss + right.log_loss, unseen
-        )
+        return ClassCounts(left.rows + right.rows, left.matrix + right.matrix, left.log_loss + right.log_loss, unseen)
 
     def finish(self, state: ClassCounts) -> ClassCounts:
         if state.unseen:
@@ -219,9 +213,7 @@ def evaluate_classifier(model: Any, view: View, engine: Any) -> dict[str, Any]:
     return found
 
 
-def _classification(
-    reduction: ClassificationErrors, view: View
-) -> Generator[list[Any], list[Any], dict[str, Any]]:
+def _classification(reduction: ClassificationErrors, view: View) -> Generator[list[Any], list[Any], dict[str, Any]]:
     (counts,) = yield [Pass(reduction, view)]
     matrix = counts.matrix
     hits, truths, guesses = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)

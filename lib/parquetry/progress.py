@@ -23,7 +23,7 @@ class Progress:
     def task(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar for ``total`` tasks; the function that is given takes how many more are done."""
         if not self.show:
-            yield lambda n: None
+            yield _nothing
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -33,3 +33,7 @@ class Progress:
         with Bar(*columns, console=Console(stderr=True)) as bar:
             row = bar.add_task(label, total=total)
             yield lambda n: bar.advance(row, n)
+
+
+def _nothing(_: int) -> None:
+    """Nobody looks."""

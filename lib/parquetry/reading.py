@@ -39,8 +39,9 @@ class Reader:
     batch_rows: int | None = None
 
     def read(self, block: Block) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
-        """The block's rows as ``(table, rows)``: Arrow tables of bounded size in order, and each
-        row's position in the row group. Batches without rows are left out.
+        """Give the block's rows, in order, as Arrow tables of bounded size.
+
+        With each comes every row's position in the row group; tables without rows are left out.
 
         Raises
         ------
@@ -57,10 +58,10 @@ class Reader:
             rows = np.arange(start, start + table.num_rows)
             start += table.num_rows
             if mask is not None:
-                kept = mask[rows]
-                table, rows = table.filter(pa.array(kept)), rows[kept]
-            if table.num_rows:
-                yield self._dressed(table, block), rows
+                rows = rows[mask[rows]]
+            if len(rows):
+                kept = table if mask is None else table.filter(pa.array(mask[start - table.num_rows : start]))
+                yield self._dressed(kept, block), rows
 
     def read_all(self, blocks: Iterable[Block]) -> Iterator[pa.Table]:
         """The rows of several blocks, one after another."""
@@ -74,7 +75,7 @@ class Reader:
         for attempt in range(1, _ATTEMPTS + 1):
             given = False
             try:
-                with pq.ParquetFile(block.path, filesystem=self.filesystem, memory_map=False, pre_buffer=False) as file:
+                with self._open(block.path) as file:
                     if not columns:
                         yield pa.table({"": pa.nulls(block.num_rows)}).select([])
                         return
@@ -104,6 +105,12 @@ class Reader:
                     ) from error
                 time.sleep(0.5 * attempt)
 
+    def _open(self, path: str) -> pq.ParquetFile:
+        # Files that carry checksums have them looked at: a flipped bit must not become a number.
+        return pq.ParquetFile(
+            path, filesystem=self.filesystem, memory_map=False, pre_buffer=False, page_checksum_verification=True
+        )
+
     def _rows_at_once(self, block: Block) -> int:
         if self.batch_rows is not None:
             return self.batch_rows
@@ -121,4 +128,5 @@ class Reader:
                 kind = self.schema.field(name).type
                 table = table.append_column(name, pa.array([value] * table.num_rows, kind))
         table = table.select(list(self.columns))
-        return table if table.schema.types == self.schema.types else table.cast(self.schema)
+        # Also drops what pandas has noted in the file: it would turn columns into an index.
+        return table if table.schema.equals(self.schema, check_metadata=True) else table.cast(self.schema)

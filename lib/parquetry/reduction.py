@@ -134,6 +134,5 @@ class PassTask:
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
         """Merge the states one by one."""
         return [
-            merge_optional(reduction.merge, a, b)
-            for (reduction, _), a, b in zip(self.parts, left, right, strict=True)
+            merge_optional(reduction.merge, a, b) for (reduction, _), a, b in zip(self.parts, left, right, strict=True)
         ]

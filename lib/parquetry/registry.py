@@ -41,7 +41,7 @@ class Entry:
         How many passes over the data it takes.
     exact : str
         What the learned attributes equal, and how closely.
-    matrices : bool
+    matrices : bool, or callable that takes a fitted estimator
         Whether a float matrix gives the same results as a frame of numbers.
     single_node : str, default ""
         The parameters with which it falls back to a single node.
@@ -51,12 +51,12 @@ class Entry:
     fit: FitterFunction
     passes: str
     exact: str
-    matrices: bool
+    matrices: bool | Callable[[Any], bool]
     single_node: str = ""
 
 
 def fitter(
-    *kinds: type, passes: str, exact: str, matrices: bool, single_node: str = ""
+    *kinds: type, passes: str, exact: str, matrices: bool | Callable[[Any], bool], single_node: str = ""
 ) -> Callable[[FitterFunction], FitterFunction]:
     """Register a Fitter for one or more classes; see :class:`Entry`."""
 
@@ -83,4 +83,28 @@ def entries() -> dict[type, Entry]:
 def works_on_matrices(estimator: Any) -> bool:
     """Whether an estimator takes a float matrix in the place of a frame of numbers."""
     entry = find(estimator)
-    return entry is not None and entry.matrices
+    if entry is None:
+        return False
+    return entry.matrices(estimator) if callable(entry.matrices) else entry.matrices
+
+
+def markdown_table() -> str:
+    """The table of what runs where, as it stands in the README."""
+    lines = [
+        "| estimator | placement | engines | passes over the data | against scikit-learn | falls back to one node |",
+        "|---|---|---|---|---|---|",
+    ]
+    for entry in sorted(entries().values(), key=lambda e: (e.kind.__module__.split(".")[1], e.kind.__name__)):
+        cells = (
+            f"`{entry.kind.__module__.split('.')[1]}.{entry.kind.__name__}`",
+            "distributed",
+            "local, Dask, Spark",
+            entry.passes,
+            entry.exact,
+            entry.single_node or "never",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append(
+        "| any other | single node, within `memory=`, and said so | local, Dask, Spark | 1 | its own fit | always |"
+    )
+    return "\n".join(lines)

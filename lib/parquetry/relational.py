@@ -18,6 +18,7 @@ from parquetry.reduction import Bundle, bundles
 if TYPE_CHECKING:
     from parquetry.engine import Engine
 
+
 @dataclass(frozen=True)
 class Files:
     """Parquet files that an engine's own reader may scan."""
@@ -28,9 +29,7 @@ class Files:
 
 def plain_files(dataset: Dataset) -> Files | None:
     """The dataset's files, where its rows are all the rows of local files; else None."""
-    by_folder_names = all(
-        all(f"{k}=" in block.path for k, _ in block.partition) for block in dataset.blocks
-    )
+    by_folder_names = all(all(f"{k}=" in block.path for k, _ in block.partition) for block in dataset.blocks)
     if dataset.row_filters or not storage.is_local(dataset.filesystem) or not by_folder_names:
         return None
     return Files(list(dict.fromkeys(b.path for b in dataset.blocks)), bool(dataset.partition_columns))
@@ -41,7 +40,7 @@ def materialize(engine: Engine, dataset: Dataset, path: str) -> Files:
     filesystem, folder = storage.resolve(path)
     if not is_delta(filesystem, folder):
         write(engine, dataset, path, mode="fail")
-    return Files([b.path for b in open_dataset(path).blocks], hive=False)
+    return Files(list(dict.fromkeys(b.path for b in open_dataset(path).blocks)), hive=False)
 
 
 def write(engine: Engine, frame: Any, path: str, *, mode: str, write_native: Any = None) -> Dataset:

@@ -171,9 +171,7 @@ class _PredictTask:
 
     def __call__(self, numbered: tuple[int, Bundle]) -> list[Part]:
         index, bundle = numbered
-        batches = (
-            Batch(table, rows, block, self.view) for block in bundle for table, rows in self.reader.read(block)
-        )
+        batches = (Batch(table, rows, block, self.view) for block in bundle for table, rows in self.reader.read(block))
         return self.writer.write(index, (self.shown(batch) for batch in batches))
 
 

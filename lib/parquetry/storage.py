@@ -6,13 +6,15 @@ import errno
 import os
 import posixpath
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from parquetry.errors import AccessDenied, BadParameter, DatasetNotFound
+from parquetry.errors import AccessDenied, BadParameter, DatasetNotFound, ParquetryError
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
+_REFUSALS = ("access denied", "access_denied", "forbidden", "credentials", "http status 403")
 
 
 def resolve(uri: str | os.PathLike[str], filesystem: Any = None) -> tuple[pafs.FileSystem, str]:
@@ -38,12 +40,14 @@ def resolve(uri: str | os.PathLike[str], filesystem: Any = None) -> tuple[pafs.F
     if "://" not in text:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
     if text.startswith("file://"):
-        return pafs.LocalFileSystem(), os.path.abspath(text.removeprefix("file://"))
+        return pafs.LocalFileSystem(), os.path.abspath(unquote(text.removeprefix("file://")))
     # A glob's ? and [ are not legal where pyarrow parses a URL: it gets the part before them.
     fixed = text[: _first_wildcard(text)]
     try:
         found, path = pafs.FileSystem.from_uri(fixed)
         return found, (path + text[len(fixed) :]).rstrip("/")
+    except OSError as error:
+        raise _denied(text, error) from error
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as arrow_error:
         import fsspec
 
@@ -81,7 +85,7 @@ def list_files(filesystem: pafs.FileSystem, path: str) -> tuple[str, list[str]]:
     AccessDenied
         It is there and may not be read.
     """
-    info = _stat(filesystem, path)
+    info = stat(filesystem, path)
     # A name that is there as it stands is meant as it stands, brackets and all.
     if has_wildcard(path) and info.type == pafs.FileType.NotFound:
         return _glob(filesystem, path)
@@ -105,26 +109,40 @@ def _glob(filesystem: pafs.FileSystem, pattern: str) -> tuple[str, list[str]]:
     from fsspec.implementations.arrow import ArrowFSWrapper
 
     base = posixpath.dirname(pattern[: _first_wildcard(pattern)])
-    found = sorted(ArrowFSWrapper(filesystem).glob(pattern))
+    try:
+        found = sorted(ArrowFSWrapper(filesystem).glob(pattern))
+    except OSError as error:
+        raise _denied(pattern, error) from error
     files: list[str] = []
     for hit in found:
-        info = _stat(filesystem, hit)
+        if _is_bookkeeping(posixpath.dirname(posixpath.relpath(hit, base))):
+            continue
+        info = stat(filesystem, hit)
         files.extend(_walk(filesystem, hit) if info.type == pafs.FileType.Directory else [hit])
     if not files:
         raise DatasetNotFound(f"No file matches {pattern!r}.", fix=_nearest_parent(filesystem, f"{base}/*"))
     return base, sorted(dict.fromkeys(files))
 
 
-def _stat(filesystem: pafs.FileSystem, path: str) -> pafs.FileInfo:
+def stat(filesystem: pafs.FileSystem, path: str) -> pafs.FileInfo:
+    """What is at a path: a file, a folder or nothing.
+
+    Raises
+    ------
+    AccessDenied, DatasetNotFound
+        The store refuses to tell, or does not answer.
+    """
     try:
         return filesystem.get_file_info(path)
+    except NotADirectoryError:  # fsspec's way of saying that nothing lies below a file
+        return pafs.FileInfo(path, pafs.FileType.NotFound)
     except OSError as error:
         raise _denied(path, error) from error
 
 
-def _denied(path: str, error: OSError) -> Exception:
+def _denied(path: str, error: OSError) -> ParquetryError:
     text = str(error).lower()
-    if error.errno in (errno.EACCES, errno.EPERM) or "access denied" in text or "forbidden" in text:
+    if error.errno in (errno.EACCES, errno.EPERM) or any(sign in text for sign in _REFUSALS):
         return AccessDenied(
             f"{path!r} may not be read.", why=str(error), fix="Check the permissions or the credentials."
         )
@@ -133,9 +151,12 @@ def _denied(path: str, error: OSError) -> Exception:
 
 def _nearest_parent(filesystem: pafs.FileSystem, path: str) -> str:
     parent = posixpath.dirname(path)
-    while parent and parent != "/" and filesystem.get_file_info(parent).type == pafs.FileType.NotFound:
+    while parent and parent != "/" and stat(filesystem, parent).type == pafs.FileType.NotFound:
         parent = posixpath.dirname(parent)
-    return f"The nearest folder that exists is {parent!r}; check the spelling from there." if parent else ""
+    if not parent:
+        top = path.partition("/")[0]
+        return f"Nothing of this path exists, not even {top!r}; check the name of the bucket or folder."
+    return f"The nearest folder that exists is {parent!r}; check the spelling from there."
 
 
 def _is_bookkeeping(relative: str) -> bool:

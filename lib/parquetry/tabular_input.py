@@ -12,6 +12,7 @@ import gzip
 import io
 import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from parquetry.run import Run
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_SUFFIXES = (".csv", ".tsv", ".gz")
 ROWS_A_GROUP = 65_536
 _TESTS_A_QUERY = 1_000  # a very wide file would make an expression without end
 _DELIMITERS = (",", ";", "\t", "|")
@@ -116,7 +118,12 @@ def convert(source: str | os.PathLike[str], target: Path) -> Converted:
     """
     with _local_copy(os.fspath(source), target.parent) as path:
         names, delimiter = _header(path, source)
-        records = _count_records(path, delimiter) - 1
+        try:
+            records = _count_records(path, delimiter) - 1
+        except (OSError, EOFError, zlib.error) as error:
+            raise MalformedText(
+                f"{source} cannot be read to its end.", why=f"{error}.", fix="Fetch it again."
+            ) from error
         if records < 1:
             raise EmptyDataset(f"{source} has a header and no rows.", fix="Check the file.")
         rows, types = _write(path, source, names, delimiter, target)
@@ -137,27 +144,33 @@ def _local_copy(source: str, scratch: Path) -> Iterator[Path]:
     _, files = storage.list_files(filesystem, path)
     if len(files) != 1:
         raise DatasetNotFound(
-            f"{source} is {len(files)} files.", why="Text input is one file.", fix="Name one, or convert them to Parquet."
+            f"{source} is {len(files)} files.",
+            why="Text input is one file.",
+            fix="Name one, or convert them to Parquet.",
         )
     try:
         scratch.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputNotWritable(f"{scratch} cannot be written.", why=str(error)) from error
-    if storage.is_local(filesystem):
-        yield Path(files[0])
-        return
-    copy = scratch / f".{Path(files[0]).name}"
+    original = Path(files[0])
+    copy = scratch / f".input{''.join(s for s in original.suffixes if s.lower() in _SUFFIXES)}"
     try:
-        with filesystem.open_input_stream(files[0], compression=None) as remote, copy.open("wb") as local:
-            while piece := remote.read(2**22):
-                local.write(piece)
+        if not storage.is_local(filesystem):
+            with filesystem.open_input_stream(files[0], compression=None) as remote, copy.open("wb") as local:
+                while piece := remote.read(2**22):
+                    local.write(piece)
+        elif storage.has_wildcard(files[0]):
+            copy.symlink_to(original)  # DuckDB would take the name for a pattern
+        else:
+            copy = original
         yield copy
     finally:
-        copy.unlink(missing_ok=True)
+        if copy != original:
+            copy.unlink(missing_ok=True)
 
 
 def _open_bytes(path: Path) -> Any:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _header(path: Path, source: Any) -> tuple[list[str], str]:
@@ -173,7 +186,7 @@ def _header(path: Path, source: Any) -> tuple[list[str], str]:
         raise EmptyDataset(f"{source} has no header line.", fix="The first line must name the columns.")
     if "\0" in line:
         raise _malformed(source, 1, "It is not text.")
-    tabs = ".tsv" in path.suffixes
+    tabs = ".tsv" in (s.lower() for s in path.suffixes)
     delimiter = "\t" if tabs else max(_DELIMITERS, key=lambda d: len(next(csv.reader([line], delimiter=d))))
     names = [n.strip() or f"column_{i}" for i, n in enumerate(next(csv.reader([line], delimiter=delimiter)))]
     lowered = [n.lower() for n in names]
@@ -202,8 +215,9 @@ def _write(path: Path, source: Any, names: Sequence[str], delimiter: str, target
 
     spec = ", ".join(f"{_literal(n)}: 'VARCHAR'" for n in names)
     read = (
-        f"read_csv({_literal(str(path))}, auto_detect=false, header=true, columns={{{spec}}}, delim={_literal(delimiter)}, "
-        "quote='\"', escape='\"', nullstr='', strict_mode=true, null_padding=false, max_line_size=16777216)"
+        f"read_csv({_literal(str(path))}, auto_detect=false, header=true, columns={{{spec}}}, "
+        f"delim={_literal(delimiter)}, quote='\"', escape='\"', nullstr='', "
+        "strict_mode=true, null_padding=false, max_line_size=16777216)"
     )
     try:
         with duckdb.connect() as connection:

@@ -145,17 +145,17 @@ def through_parts(transformer: Any, x: Any) -> list[Any]:
 
 
 def _through_columns(transformer: Any, x: Any) -> Any:
-    return _side_by_side(through_parts(transformer, x), transformer.sparse_output_, _rows(x))
+    return _side_by_side(through_parts(transformer, x), _rows(x), sparse=transformer.sparse_output_)
 
 
 def _through_union(union: Any, x: Any) -> Any:
     kept = [(name, t) for name, t in union.transformer_list if not (isinstance(t, str) and t == "drop")]
     weights = union.transformer_weights or {}
     parts = [transform(t, x) * weights.get(name, 1) if name in weights else transform(t, x) for name, t in kept]
-    return _side_by_side(parts, any(hasattr(p, "toarray") for p in parts), _rows(x))
+    return _side_by_side(parts, _rows(x), sparse=any(hasattr(p, "toarray") for p in parts))
 
 
-def _side_by_side(parts: list[Any], sparse: bool, rows: int) -> Any:
+def _side_by_side(parts: list[Any], rows: int, *, sparse: bool) -> Any:
     if not parts:
         return np.zeros((rows, 0))
     if sparse:

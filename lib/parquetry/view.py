@@ -28,12 +28,8 @@ FloatArray = npt.NDArray[np.float64]
 
 def is_numeric(kind: pa.DataType) -> bool:
     """Whether a column of this type can be read as floats."""
-    return (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-    )
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+    return any(check(kind) for check in checks)
 
 
 def float_column(column: pa.ChunkedArray) -> FloatArray:
@@ -85,7 +81,8 @@ class Columns:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The columns as pandas reads them from Parquet."""
-        return self.table.to_pandas()
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
 
     def select(self, columns: Sequence[int]) -> Columns:
         """These columns, by position."""

@@ -5,12 +5,22 @@ Everything that least squares needs, and more than one model can share it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from parquetry.errors import BadParameter, NonFiniteValues
+from parquetry.foundation.positions import (
+    Position,
+    earliest,
+    features,
+    first_non_finite,
+    refusal,
+    targets,
+    weight_column,
+)
 from parquetry.reduction import Reduction
 from parquetry.view import Batch, Columns, FloatArray
 
@@ -33,8 +43,8 @@ class GramState:
         Sums of products of deviations from the mean.
     least_weight : float
         The smallest sample weight.
-    first_bad : tuple or None
-        ``(block index, row, column, path, row group)`` of the first non-finite value.
+    first_bad : Position or None
+        Where the first non-finite value stands.
     """
 
     rows: int
@@ -42,7 +52,7 @@ class GramState:
     mean: FloatArray
     products: FloatArray
     least_weight: float = 1.0
-    first_bad: tuple[int, int, int, str, int] | None = None
+    first_bad: Position | None = None
 
 
 class Gram(Reduction[GramState, GramState]):
@@ -56,7 +66,7 @@ class Gram(Reduction[GramState, GramState]):
     ----------
     label : str
         What the pass is called in dashboards.
-    names : sequence of str or None
+    names : sequence of str
         Names of X's columns, for errors.
     target : sequence of str
         Names of the targets, for errors.
@@ -64,8 +74,8 @@ class Gram(Reduction[GramState, GramState]):
         False keeps raw products (``fit_intercept=False``): the mean stays 0.
     """
 
-    def __init__(self, label: str, names: Any, target: Any, *, centered: bool = True) -> None:
-        self.label, self.names, self.target, self.centered = label, names, tuple(target), centered
+    def __init__(self, label: str, names: Sequence[str], target: Sequence[str], *, centered: bool = True) -> None:
+        self.label, self.names, self.target, self.centered = label, tuple(names), tuple(target), centered
 
     def partial(self, batch: Batch) -> GramState:
         weights = batch.weights
@@ -81,7 +91,7 @@ class Gram(Reduction[GramState, GramState]):
         if weights is not None:
             state.least_weight = float(weights.min())
         if not np.isfinite(sums).all():
-            state.first_bad = _first_bad(batch)
+            state.first_bad = first_non_finite(batch, _all_columns(batch), nan=True)
         return state
 
     def merge(self, left: GramState, right: GramState) -> GramState:
@@ -91,13 +101,13 @@ class Gram(Reduction[GramState, GramState]):
             delta = right.mean - left.mean
             products += np.outer(delta, delta) * (left.weight * right.weight / weight)
             mean = left.mean + delta * (right.weight / weight)
-        bad = min((b for b in (left.first_bad, right.first_bad) if b is not None), default=None)
+        bad = earliest([left.first_bad, right.first_bad])
         least = min(left.least_weight, right.least_weight)
         return GramState(left.rows + right.rows, weight, mean, products, least, bad)
 
     def finish(self, state: GramState) -> GramState:
         if state.first_bad is not None:
-            raise self._refusal(state.first_bad)
+            raise refusal(state.first_bad, [*self.names, *self.target, "sample_weight"], self.label)
         if state.least_weight < 0 or state.weight <= 0:
             raise BadParameter(
                 f"{self.label}: sample weights must be non-negative and not all zero; the least is "
@@ -111,17 +121,6 @@ class Gram(Reduction[GramState, GramState]):
                 fix="Scale the columns first.",
             )
         return state
-
-    def _refusal(self, bad: tuple[int, int, int, str, int]) -> NonFiniteValues:
-        _, row, column, path, row_group = bad
-        n_features = len(self.names) if self.names is not None else None
-        known = [*(self.names or ()), *self.target] if n_features is not None else []
-        name = repr(known[column]) if column < len(known) else f"number {column}" if not known else "sample_weight"
-        return NonFiniteValues(
-            f"{self.label}: column {name} holds NaN or infinity, first in {path}, row group {row_group}, row {row}.",
-            why="The estimator does not accept missing or infinite values.",
-            fix="Put a SimpleImputer before it, or drop those rows.",
-        )
 
 
 def _shifted_products(columns: list[FloatArray], shift: FloatArray, weights: FloatArray | None) -> FloatArray:
@@ -157,11 +156,5 @@ def _sparse_products(matrix: Any, targets: list[FloatArray], weights: FloatArray
     return np.block([[corner, side], [side.T, weighted_rest.T @ rest]])
 
 
-def _first_bad(batch: Batch) -> tuple[int, int, int, str, int] | None:
-    weights = [] if batch.weights is None else [batch.weights]
-    found = []
-    for i, column in enumerate([*batch.floats, *batch.y_floats, *weights]):
-        bad = np.flatnonzero(~np.isfinite(column))
-        if len(bad):
-            found.append((batch.block.index, int(batch.rows[bad[0]]), i, batch.block.path, batch.block.row_group))
-    return min(found, default=None)
+def _all_columns(batch: Batch) -> list[FloatArray]:
+    return [*features(batch), *targets(batch), *weight_column(batch)]

@@ -18,6 +18,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from parquetry.classical.gram import Gram, GramState
 from parquetry.errors import BadParameter, TooBigForOneNode
 from parquetry.fitting import Asking, Fitting, Pass
+from parquetry.foundation.positions import shown_names
 from parquetry.reduction import FAN_IN, Reduction
 from parquetry.registry import fitter
 from parquetry.view import Batch, FloatArray, View
@@ -46,16 +47,16 @@ def fit_linear_regression(estimator: Any, view: View, fitting: Fitting) -> Askin
     estimator._validate_params()
     if estimator.positive:
         return (yield from fitting.gather(estimator, view, "positive=True needs non-negative least squares."))
-    gram = yield from _gram(estimator, view, fitting)
+    gram = yield from _gram(estimator, view, fitting, centered=estimator.fit_intercept)
     width = view.width
     values, vectors = linalg.eigh(gram.products[:width, :width])
-    kept = _kept(values, gram.rows, estimator.tol)
+    kept = _kept(values, estimator.tol)
 
     def solve(right: FloatArray) -> FloatArray:
         return np.asarray(vectors[:, kept] @ ((vectors[:, kept].T @ right) / values[kept, None]))
 
     condition = float(values[-1] / values[kept].min()) if kept.any() else 1.0
-    coef = yield from _solved(solve, gram, view, condition, np.zeros(len(view.target)), "LinearRegression")
+    coef = yield from _solved(solve, gram, view, condition, np.zeros(len(view.target)))
     estimator.singular_ = np.sqrt(np.clip(values[::-1][: min(width, gram.rows)], 0.0, None))
     estimator.rank_ = int(np.count_nonzero(kept))
     _set_solution(estimator, view, gram, coef)
@@ -82,20 +83,14 @@ def fit_ridge(estimator: Any, view: View, fitting: Fitting) -> Asking:
     if estimator.solver == "lbfgs":
         raise BadParameter("Ridge(solver='lbfgs') works with positive=True only.", fix="Use solver='auto'.")
     alphas = _penalties(estimator.alpha, len(view.target))
-    gram = yield from _gram(estimator, view, fitting)
-    width = view.width
-    values, vectors = linalg.eigh(gram.products[:width, :width])
-    kept = _kept(values, gram.rows, 0.0)
-    # Without a penalty a direction that the data do not have gets the coefficient 0.
-    usable = kept[:, None] | (alphas[None, :] > 0)
-    scale = np.where(usable, 1.0, 0.0) / np.where(usable, np.maximum(values, 0.0)[:, None] + alphas[None, :], 1.0)
-
-    def solve(right: FloatArray) -> FloatArray:
-        return np.asarray(vectors @ (scale * (vectors.T @ right)))
-
-    least = (np.maximum(values, 0.0)[:, None] + alphas[None, :])[usable]
-    condition = float((values[-1] + alphas.max()) / least.min()) if least.size else 1.0
-    coef = yield from _solved(solve, gram, view, condition, alphas, "Ridge")
+    gram = yield from _gram(estimator, view, fitting, centered=True)
+    solve, condition, complete = _ridge_solver(gram.products[: view.width, : view.width], alphas)
+    if estimator.fit_intercept:
+        coef = yield from _solved(solve, gram, view, condition, alphas)
+    elif complete:
+        coef = _through_origin(solve, gram, alphas, view.width)
+    else:
+        coef = _shortest_through_origin(gram, alphas, view.width)
     estimator.n_iter_ = None
     estimator.solver_ = "cholesky" if estimator.solver == "auto" else estimator.solver
     _set_solution(estimator, view, gram, coef)
@@ -107,14 +102,15 @@ class Gradient(Reduction[FloatArray, FloatArray]):
 
     Parameters
     ----------
-    label : str
     coef : ndarray of shape (n_features, n_targets)
     mean : ndarray of shape (n_features + n_targets,)
         What Gram found; zeros where no intercept is fitted.
     """
 
-    def __init__(self, label: str, coef: FloatArray, mean: FloatArray) -> None:
-        self.label, self.coef, self.mean = label, coef, mean
+    label = "refinement"
+
+    def __init__(self, coef: FloatArray, mean: FloatArray) -> None:
+        self.coef, self.mean = coef, mean
 
     def partial(self, batch: Batch) -> FloatArray:
         width = len(self.coef)
@@ -129,7 +125,9 @@ class Gradient(Reduction[FloatArray, FloatArray]):
         return left + right
 
 
-def _gram(estimator: Any, view: View, fitting: Fitting) -> Generator[list[Any], list[Any], GramState]:
+def _gram(
+    estimator: Any, view: View, fitting: Fitting, *, centered: bool
+) -> Generator[list[Any], list[Any], GramState]:
     name = type(estimator).__name__
     view.require_numeric(estimator)
     size = 8 * (view.width + len(view.target) + 1) ** 2
@@ -140,18 +138,53 @@ def _gram(estimator: Any, view: View, fitting: Fitting) -> Generator[list[Any], 
             why="Least squares holds all products of two features.",
             fix="Use fewer features (max_categories= of OneHotEncoder, PCA), or allow more with memory=.",
         )
-    (gram,) = yield [Pass(Gram(name, view.names, view.target, centered=estimator.fit_intercept), view)]
+    (gram,) = yield [Pass(Gram(name, shown_names(view), view.target, centered=centered), view)]
     return gram  # type: ignore[no-any-return]
 
 
+def _ridge_solver(products: FloatArray, alphas: FloatArray) -> tuple[Solver, float, bool]:
+    """``(products + alpha I)^-1`` for each target's alpha, its condition, and whether it is a true inverse."""
+    values, vectors = linalg.eigh(products)
+    # Without a penalty a direction that the data do not have gets the coefficient 0.
+    usable = _kept(values, 0.0)[:, None] | (alphas[None, :] > 0)
+    penalized = np.maximum(values, 0.0)[:, None] + alphas[None, :]
+    scale = np.divide(1.0, penalized, out=np.zeros_like(penalized), where=usable)
+
+    def solve(right: FloatArray) -> FloatArray:
+        return np.asarray(vectors @ (scale * (vectors.T @ right)))
+
+    condition = float((values[-1] + alphas.max()) / penalized[usable].min()) if usable.any() else 1.0
+    return solve, condition, bool(usable.all())
+
+
+def _through_origin(solve: Solver, gram: GramState, alphas: FloatArray, width: int) -> FloatArray:
+    """Ridge without an intercept, from centered products: the mean enters by its rank-one update.
+
+    Adding it to the products first would bury them where the mean is far from zero (Sherman &
+    Morrison, 1950).
+    """
+    mean, target_mean = gram.mean[:width], gram.mean[width:]
+    free = solve(gram.products[:width, width:])
+    along = solve(np.repeat(mean[:, None], len(alphas), axis=1))
+    update = gram.weight * (target_mean - mean @ free) / (1.0 + gram.weight * (mean @ along))
+    return free + along * update
+
+
+def _shortest_through_origin(gram: GramState, alphas: FloatArray, width: int) -> FloatArray:
+    """The same where the centered products have no inverse: the solution of least norm."""
+    mean, target_mean = gram.mean[:width], gram.mean[width:]
+    solve, _, _ = _ridge_solver(gram.products[:width, :width] + gram.weight * np.outer(mean, mean), alphas)
+    return solve(gram.products[:width, width:] + gram.weight * np.outer(mean, target_mean))
+
+
 def _solved(
-    solve: Solver, gram: GramState, view: View, condition: float, alphas: FloatArray, label: str
+    solve: Solver, gram: GramState, view: View, condition: float, alphas: FloatArray
 ) -> Generator[list[Any], list[Any], FloatArray]:
     """Coefficients of shape ``(n_features, n_targets)``, refined where the condition asks for it."""
     width = view.width
     coef = solve(gram.products[:width, width:])
     for _ in range(_MAX_REFINEMENTS if condition > _REFINE_ABOVE else 0):
-        (gradient,) = yield [Pass(Gradient(label, coef, gram.mean), view)]
+        (gradient,) = yield [Pass(Gradient(coef, gram.mean), view)]
         correction = solve(gradient - coef * alphas)
         coef = coef + correction
         if np.abs(correction).max() <= _REFINED * np.abs(coef).max():
@@ -159,7 +192,7 @@ def _solved(
     return coef
 
 
-def _kept(values: FloatArray, rows: int, tol: float) -> Any:
+def _kept(values: FloatArray, tol: float) -> Any:
     """Which eigenvalues count: singular values above ``tol`` of the largest, and above rounding."""
     if not len(values) or values[-1] <= 0:
         return np.zeros(len(values), dtype=bool)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import dask
+from dask.delayed import delayed
 from distributed import Client, LocalCluster, Variable, as_completed, get_client
 from distributed.scheduler import KilledWorker
 
@@ -135,9 +135,7 @@ class DaskEngine(Engine):
         token = uuid.uuid4().hex
         join = _Join(Guarded(task, label), size, token)
         futures = [
-            self.client.submit(
-                join, rank, key=f"{label}-{token}-{rank}", workers=[slots[rank]], pure=False, retries=0
-            )
+            self.client.submit(join, rank, key=f"{label}-{token}-{rank}", workers=[slots[rank]], pure=False, retries=0)
             for rank in range(size)
         ]
         for future in as_completed(futures):
@@ -185,8 +183,8 @@ class DaskEngine(Engine):
         schema = pa.Schema.from_pandas(native._meta_nonempty, preserve_index=False)
 
         def write(writer: Any) -> list[Any]:
-            delayed = [dask.delayed(_WritePart(writer, i))(p) for i, p in enumerate(native.to_delayed())]
-            futures = self.client.compute(delayed)
+            parts = [delayed(_WritePart(writer, i))(p) for i, p in enumerate(native.to_delayed())]
+            futures = self.client.compute(parts)
             return [part for future in futures for part in self._result(future, "write")]
 
         output.run(schema, write)

@@ -21,7 +21,7 @@ _MEMORY_SHARE = 0.5  # of the machine, for all tasks of this process together
 _SLOTS_A_CORE = 4  # gang members wait for each other most of the time
 
 
-def open_here(where: str, *, workers: int | None, memory: int | None, progress: bool | None) -> LocalEngine:
+def open_here(_: str, *, workers: int | None, memory: int | None, progress: bool | None) -> LocalEngine:
     """Open the local engine."""
     return LocalEngine(workers=workers, memory=memory, progress=progress)
 

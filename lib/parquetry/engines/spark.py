@@ -78,7 +78,7 @@ class SparkEngine(Engine):
                 part = items[start : start + wave]
                 payloads = self._run(self._calls(task, part, label), label)
                 advance(len(part))
-                yield from (pickle.loads(p) for p in payloads)  # noqa: S301 (our own workers')
+                yield from (pickle.loads(p) for p in payloads)
 
     def reduce(
         self,
@@ -99,7 +99,7 @@ class SparkEngine(Engine):
             advance(len(items))
         tree = TreeMerge(merge)
         for payload in payloads:
-            tree.add(pickle.loads(payload))  # noqa: S301 (our own workers')
+            tree.add(pickle.loads(payload))
         return tree.result()
 
     def scan(self, dataset: Dataset) -> Any:
@@ -126,7 +126,7 @@ class SparkEngine(Engine):
             )
         join = _Join(Guarded(task, label), size)
         frame = self.session.range(0, size, 1, size).mapInArrow(join, _RESULT, barrier=True)
-        return [pickle.loads(p) for p in self._run(frame, label)]  # noqa: S301 (our own workers')
+        return [pickle.loads(p) for p in self._run(frame, label)]
 
     def close(self) -> None:
         if self._owned:
@@ -180,7 +180,9 @@ class SparkEngine(Engine):
             return machine_memory() // (2 * self.parallelism)
         unit = "" if size[-1].isalpha() else "b"
         cores = int(conf.get("spark.executor.cores", None) or 1)
-        return parse_bytes(f"{size}{unit}".upper().replace("G", "GIB").replace("M", "MIB").replace("IBB", "IB")) // cores
+        return (
+            parse_bytes(f"{size}{unit}".upper().replace("G", "GIB").replace("M", "MIB").replace("IBB", "IB")) // cores
+        )
 
     def _bring_library(self) -> None:
         """Send this library to the executors; what it is built on must be there already."""
@@ -199,7 +201,7 @@ class SparkEngine(Engine):
 
         def write(writer: Any) -> list[Any]:
             payloads = self._run(native.mapInArrow(_WriteParts(writer), _RESULT), "write")
-            return [part for p in payloads for part in pickle.loads(p)]  # noqa: S301 (our own workers')
+            return [part for p in payloads for part in pickle.loads(p)]
 
         output.run(schema, write)
         return True
@@ -229,7 +231,7 @@ class _Call:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                item = pickle.loads(self.items[number])  # noqa: S301 (the driver's)
+                item = pickle.loads(self.items[number])
                 yield _row(number, _carried(self.task, item))
 
 
@@ -247,7 +249,7 @@ class _Merge:
             for parent, number, payload in zip(parents, numbers, payloads, strict=True):
                 groups.setdefault(parent, []).append((number, payload))
         for parent, members in sorted(groups.items()):
-            states = [pickle.loads(p) for _, p in sorted(members)]  # noqa: S301 (our own workers')
+            states = [pickle.loads(p) for _, p in sorted(members)]
             yield _row(parent, _carried(self.fold, states))
 
 
@@ -270,7 +272,7 @@ class _ReadRows:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                bundle = pickle.loads(self.bundles[number])  # noqa: S301 (the driver's)
+                bundle = pickle.loads(self.bundles[number])
                 for table in self.reader.read_all(bundle):
                     yield from table.combine_chunks().to_batches()
 
@@ -294,7 +296,7 @@ class _Carrier(RuntimeError):
 
 def _carried(task: Callable[[Any], Any], item: Any) -> bytes:
     try:
-        return cloudpickle.dumps(task(item), protocol=5)
+        return bytes(cloudpickle.dumps(task(item), protocol=5))
     except ParquetryError as error:
         text = base64.b64encode(pickle.dumps(error)).decode()
         raise _Carrier(f"{error} [parquetry-error:{text}:end]") from None
@@ -303,7 +305,7 @@ def _carried(task: Callable[[Any], Any], item: Any) -> bytes:
 def _unwrapped(error: PySparkException, label: str) -> ParquetryError:
     found = _MARK.search(str(error))
     if found:
-        return pickle.loads(base64.b64decode(found.group(1)))  # type: ignore[no-any-return]  # noqa: S301
+        return pickle.loads(base64.b64decode(found.group(1)))  # type: ignore[no-any-return]
     return EngineLost(
         f"{label}: the Spark job failed.",
         why=str(error)[:2000],

@@ -1,0 +1,123 @@
+"""Measure Parquetry beside its peers: the same rows, the same cores, a fresh process for each.
+
+    python jobs/scale/benchmark.py
+    python jobs/scale/benchmark.py --rows 1000000 --only linear --contenders scan,ours-local,pandas-sklearn
+    python jobs/scale/benchmark.py --only linear --contenders ours-local --memory-curve 5000000,20000000
+
+With no --input it generates its rows, once; with --input it measures on a copy of your own numeric
+columns. All engines are started here, each for its own contender. Starting an engine is not
+counted, everybody does the work once on a few rows to warm up, and the files are in the page cache.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from parquetry.benchmarking import results, sets
+from parquetry.benchmarking.contenders import CONTENDERS, ROWS
+from parquetry.benchmarking.measuring import Measurement, measure, measure_import
+from parquetry.benchmarking.results import Goal
+from parquetry.benchmarking.worker import Order
+from parquetry.config import JobConfig
+from parquetry.engine import Engine, parse_bytes
+from parquetry.job import run_job
+from parquetry.run import Run
+from parquetry.tabular_input import open_input
+
+GOALS = (
+    Goal("linear, local: at most 1.3 × the bare scan", "linear", "ours-local", "scan", at_most=1.3),
+    Goal("linear, Dask: at most 1.5 × local", "linear", "ours-dask", "ours-local", at_most=1.5),
+    Goal("linear, Spark: MLlib takes at least 8 ×", "linear", "spark-mllib", "ours-spark", at_least=8.0),
+    Goal(
+        "linear, Spark: pandas + scikit-learn takes at least 3 ×",
+        "linear",
+        "pandas-sklearn",
+        "ours-spark",
+        at_least=3.0,
+    ),
+    Goal("linear, local: at most 1,024 MiB", "linear", "ours-local", value="driver_mib", at_most=1024.0),
+    Goal("import parquetry: at most 0.3 s", "import", "parquetry", at_most=0.3),
+)
+
+
+class Config(JobConfig):
+    """The benchmark: what is measured, on how much data, how often."""
+
+    target: str = Field("y", description="With --input: the column to predict, a number.")
+    features: int = Field(20, ge=1, le=2000, description="How many feature columns are generated.")  # type: ignore[assignment]
+    engine: Literal["local"] = Field("local", description="Not a choice here: choose with --contenders.")  # type: ignore[assignment]
+    workers: int = Field(2, ge=1, description="Cores that each contender may use.")
+    rows: int = Field(5_000_000, ge=1, description="How many rows are generated.")
+    only: list[Literal[ROWS]] = Field(list(ROWS), description=f"Rows of the benchmark: {', '.join(ROWS)}.")  # type: ignore[valid-type]
+    contenders: list[Literal[tuple(CONTENDERS)]] = Field(  # type: ignore[valid-type]
+        list(CONTENDERS), description=f"Who takes part: {', '.join(CONTENDERS)}."
+    )
+    repeat: int = Field(3, ge=1, description="Repetitions; the median is shown, with least and most.")
+    timeout: float = Field(
+        900.0, gt=0, description="Seconds that one contender may take for one row, start-up included."
+    )
+    codec: Literal[sets.CODECS] = Field("zstd", description="How the Parquet files are compressed.")  # type: ignore[valid-type]
+    data: Path = Field(Path("runs/benchmark-data"), description="Where generated sets are kept between runs.")
+    memory_curve: list[int] = Field([], description="Also: the local engine's peak memory at these numbers of rows.")
+
+    @field_validator("memory_curve")
+    @classmethod
+    def _positive(cls, value: list[int]) -> list[int]:
+        if any(rows < 1 for rows in value):
+            raise ValueError("a number of rows is 1 or more")
+        return value
+
+
+def run(config: Config, engine: Engine, run: Run) -> None:
+    """Make the data, measure everybody, compare, show."""
+    if config.input is None:
+        data = generated(config, config.rows)
+    else:
+        source = open_input(config.input, run.path("input"))
+        data = sets.copy(config.data, source, target=config.target, exclude=config.exclude, codec=config.codec)
+    run.origin(data.origin)
+    sets.read_ahead(data)
+    measured = [measure_import(config.repeat)]
+    measured += [take(config, run, row, name, data) for row in config.only for name in config.contenders]
+    compared = results.compare(measured)
+    curve = []
+    for rows in config.memory_curve:
+        larger = generated(config, rows)
+        curve += [take(config, run, row, "ours-local", larger) for row in config.only]
+
+    run.write_json(
+        "results.json", {"results": results.records(compared), "curve": results.records(results.compare(curve))}
+    )
+    results.write_parquet(compared, run.path("results.parquet"))
+    title = f"{data.rows:,} rows × {len(data.features)} float64, {data.codec}, {config.workers} cores, median of {config.repeat}"
+    tables = {title: results.main_table(compared), "Goals": results.goal_table(GOALS, measured)}
+    if any(m.status != "ok" for m in measured + curve):
+        tables["What failed"] = results.failure_table(measured + curve)
+    if curve:
+        tables["Memory of the local engine"] = results.curve_table(curve)
+        run.plot(results.curve_picture(curve), "Memory by rows", "Peak of the local engine's process.")
+    for name, (headings, rows) in tables.items():
+        results.show(name, headings, rows)
+        run.table(name, headings, rows)
+    for row in config.only:
+        run.plot(results.time_picture(compared, row), f"Time: {row}", "Median; the line spans all repetitions.")
+        run.plot(results.memory_picture(compared, row), f"Memory: {row}", "Pages that processes share count for each.")
+
+
+def generated(config: Config, rows: int) -> sets.BenchmarkSet:
+    return sets.generate(config.data, rows, config.features, codec=config.codec, seed=config.seed)
+
+
+def take(config: Config, run: Run, row: str, name: str, data: sets.BenchmarkSet) -> Measurement:
+    memory = None if config.memory is None else parse_bytes(config.memory)
+    order = Order(row, name, data, config.repeat, config.workers, memory)
+    found = measure(order, timeout=config.timeout, log=run.path(f"logs/{row}-{name}-{data.rows}.log"))
+    run.event("measured", row=row, contender=name, status=found.status, seconds=found.median, note=found.error or None)
+    return found
+
+
+if __name__ == "__main__":
+    run_job(run, Config)

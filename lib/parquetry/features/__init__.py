@@ -1,0 +1,1 @@
+"""Stage 3: making features: scale, impute, encode."""
