@@ -382,8 +382,8 @@ def test_step_with_a_lock(houses: Path) -> None:
     refuse(errors.StepNotPicklable, call, "'functiontransformer'", "lock")
 
 
-def test_step_with_an_open_file(houses: Path) -> None:
-    with open(__file__) as file:
+def test_step_with_an_open_file(houses: Path, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as file:
         model = make_pipeline(OpensFile(file), LinearRegression())
         call = lambda: fit(model, houses, target="price", features=NUMBERS)  # noqa: E731
         refuse(errors.StepNotPicklable, call, "'opensfile'")

@@ -25,7 +25,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from parquetry import footers, storage
-from parquetry.delta import table_uri
+from parquetry.delta import store_options, table_uri
 from parquetry.errors import (
     BadParameter,
     OutputExists,
@@ -135,6 +135,7 @@ class CommittedWrite:
     def run(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[Part]]) -> None:
         """Let ``write`` make the parts, then commit them; on any error remove them again."""
         writer = self.writer(schema)
+        self._check_table(writer.schema)
         marker = posixpath.join(self.folder, f"{_MARKER}{self.token}")
         self.filesystem.create_dir(self.folder, recursive=True)
         with self.filesystem.open_output_stream(marker) as stream:
@@ -149,21 +150,26 @@ class CommittedWrite:
 
     def commit(self, schema: pa.Schema, parts: Sequence[Part]) -> None:
         """Name the parts in the table's log: the one moment at which readers see them."""
-        from deltalake import DeltaTable, Schema
+        from deltalake import Schema
         from deltalake.exceptions import CommitFailedError, DeltaError
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
         now = int(time.time() * 1000)
         stats = [json.dumps({"numRecords": p.rows}) for p in parts]
         actions = [AddAction(p.path, p.size, {}, now, True, s) for p, s in zip(parts, stats, strict=True)]
-        table = table_uri(self.uri, self.filesystem, self.folder)
         delta_schema = Schema.from_arrow(schema)
         try:
             if self._exists:
-                _check_append(table, delta_schema, self.mode)
-                DeltaTable(table).create_write_transaction([*actions], self.mode, delta_schema, [])
+                table = self._table()
+                _check_existing(table, delta_schema, self.mode)
+                table.create_write_transaction([*actions], self.mode, delta_schema, [])
             else:
-                create_table_with_add_actions(table, delta_schema, actions, mode="error")
+                where, options = self._where()
+                create_table_with_add_actions(where, delta_schema, actions, mode="error", storage_options=options)
+        except OSError as error:
+            raise OutputNotWritable(
+                f"{self.uri}: the commit could not be written.", why=str(error), fix="Check the credentials and the disk."
+            ) from error
         except (CommitFailedError, DeltaError) as error:
             raise WriteConflict(
                 f"{self.uri}: the commit was refused.",
@@ -178,11 +184,28 @@ class CommittedWrite:
         entries = self.filesystem.get_file_info(pafs.FileSelector(self.folder))
         for entry in entries:
             if f"-{self.token}-" in entry.base_name:
-                self.filesystem.delete_file(entry.path)
-        if not self._exists and storage.is_local(self.filesystem):
+                with suppress(FileNotFoundError):  # its worker has removed it
+                    self.filesystem.delete_file(entry.path)
+        if not self._exists:
             left = self.filesystem.get_file_info(pafs.FileSelector(self.folder))
             if not left:
                 self.filesystem.delete_dir(self.folder)
+
+    def _check_table(self, schema: pa.Schema) -> None:
+        """What can be refused before the work: the commit itself looks again."""
+        from deltalake import Schema
+
+        if self._exists:
+            _check_existing(self._table(), Schema.from_arrow(schema), self.mode)
+
+    def _where(self) -> tuple[str, dict[str, str] | None]:
+        return table_uri(self.uri, self.filesystem, self.folder), store_options()
+
+    def _table(self) -> Any:
+        from deltalake import DeltaTable
+
+        where, options = self._where()
+        return DeltaTable(where, storage_options=options)
 
 
 def check_output(path: str, mode: str) -> bool:
@@ -284,16 +307,18 @@ def _probe(filesystem: pafs.FileSystem, folder: str, path: str) -> None:
         ) from error
 
 
-def _check_append(table: str, schema: Any, mode: str) -> None:
-    from deltalake import DeltaTable
-
-    if mode != "append":
-        return
-    old = pa.schema(DeltaTable(table).schema().to_arrow())
+def _check_existing(table: Any, schema: Any, mode: str) -> None:
+    if table.metadata().partition_columns:
+        raise OutputExists(
+            f"{table.table_uri} is a partitioned table.",
+            why="Committed writes make tables without partitions, and one table cannot be both.",
+            fix="Choose another path.",
+        )
+    old = pa.schema(table.schema().to_arrow())
     new = pa.schema(schema.to_arrow())
-    if {f.name: f.type for f in old} != {f.name: f.type for f in new}:
+    if mode == "append" and {f.name: f.type for f in old} != {f.name: f.type for f in new}:
         raise WrongColumnType(
-            f"{table}: what is appended has other columns than the table.",
+            f"{table.table_uri}: what is appended has other columns than the table.",
             why=f"The table has {old.names}, the new rows {new.names}, or their types differ.",
             fix="Append the same columns, or use mode='overwrite'.",
         )

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from parquetry.engine import _engine_name, parse_bytes
+from parquetry.engine import engine_name, parse_bytes
 from parquetry.errors import BadConfig, BadParameter, UnknownEngine, did_you_mean
 
 ENVIRONMENT_PREFIX = "PARQUETRY_JOB_"
@@ -52,7 +52,7 @@ class JobConfig(BaseModel):
     @classmethod
     def _an_engine(cls, value: str) -> str:
         try:
-            _engine_name(value)
+            engine_name(value)
         except UnknownEngine as error:
             raise ValueError(f"it names no engine. {error.why}".removesuffix(".")) from error
         return value

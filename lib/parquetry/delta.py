@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from typing import Any
 from urllib.parse import unquote
@@ -30,8 +31,12 @@ def delta_files(
     from deltalake.exceptions import DeltaError
 
     try:
-        table = DeltaTable(table_uri(uri, filesystem, path), version=version, storage_options=storage_options)
-    except (DeltaError, OSError, ValueError) as error:
+        table = DeltaTable(
+            table_uri(uri, filesystem, path), version=version, storage_options=store_options(storage_options)
+        )
+    except OSError as error:
+        raise storage.denied(uri, error) from error
+    except (DeltaError, ValueError) as error:
         raise CorruptBlock(
             f"{uri}: the Delta log cannot be read.", why=str(error), fix="Check version= and the log."
         ) from error
@@ -62,6 +67,18 @@ def table_uri(uri: str, filesystem: pafs.FileSystem, path: str) -> str:
         why=f"The Delta log is read by its URL, and {filesystem.type_name!r} has none.",
         fix="Pass the table's whole URL (s3://…), with storage_options= where it needs them.",
     )
+
+
+def store_options(given: dict[str, str] | None = None) -> dict[str, str] | None:
+    """deltalake's options for its store, beside those that it takes from the environment.
+
+    An S3 endpoint of ``http://`` is taken at its word; deltalake by itself wants that said twice.
+    """
+    options = dict(given or {})
+    endpoint = options.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
+    if endpoint.startswith("http://") and "AWS_ALLOW_HTTP" not in os.environ:
+        options.setdefault("AWS_ALLOW_HTTP", "true")
+    return options or None
 
 
 def _refuse_unreadable(table: Any, uri: str) -> None:

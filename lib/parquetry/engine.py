@@ -146,7 +146,7 @@ def open_engine(
     """
     if workers is not None and workers < 1:
         raise BadParameter(f"workers={workers} is not a number of workers.", fix="Pass 1 or more.")
-    name = _engine_name(where)
+    name = engine_name(where)
     extra = {"dask": ("distributed", "dask"), "spark": ("pyspark", "spark")}.get(name)
     if extra is not None:
         _require(*extra, need=f"for the {name} engine")
@@ -199,7 +199,8 @@ def machine_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _engine_name(where: Any) -> str:
+def engine_name(where: Any) -> str:
+    """Which engine ``open_engine`` would open; raises UnknownEngine where it is none."""
     if isinstance(where, str):
         if where in ("local", "dask", "spark"):
             return where

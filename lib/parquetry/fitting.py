@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -113,37 +113,55 @@ def fit(
     with borrowed_engine(engine) as running:
         budget = running.memory if memory is None else parse_bytes(memory)
         fitting = Fitting(budget)
-        model = drive(fitting.step(cloned, view, _class_name(cloned)), running, verb="fit")
-        model.fit_report_ = _report(view, running, fitting, time.perf_counter() - started)
+        reads: list[int] = []
+        asking = _observed(fitting.step(cloned, view, _class_name(cloned)), lambda asked: reads.append(_reads(asked)))
+        model = drive(asking, running, verb="fit")
+        seconds = time.perf_counter() - started
+        model.fit_report_ = _report(view, running, fitting.reports, sum(reads), seconds)
     return model
 
 
 class Fitting:
-    """One call of ``fit``: finds Fitters, falls back to a single node, keeps the report."""
+    """One estimator of a call of ``fit``: finds the Fitters of its parts, falls back, reports.
 
-    def __init__(self, memory: int) -> None:
-        self.memory = memory
-        self.reports: list[StepReport] = []
+    Parameters
+    ----------
+    memory : int
+        Most bytes that a single-node fit may take.
+    path : tuple of str, default ()
+        The names of the steps that lead to this one.
+    reports : list of StepReport, default None
+        Where the reports of all steps are collected.
+    """
+
+    def __init__(self, memory: int, path: tuple[str, ...] = (), reports: list[StepReport] | None = None) -> None:
+        self.memory, self.path = memory, path
+        self.reports: list[StepReport] = [] if reports is None else reports
+        self.report = StepReport("/".join(path), "")
+        self._has_parts = False
 
     def step(self, estimator: Any, view: View, name: str) -> Asking:
         """Fit one estimator by its Fitter, or by the single-node fallback."""
+        self._has_parts = True
+        inside = Fitting(self.memory, (*self.path, name), self.reports)
+        inside.report.estimator = _class_name(estimator)
         entry = registry.find(estimator)
-        report = StepReport(name, _class_name(estimator))
-        self.reports.append(report)
         if entry is None:
-            work = self.gather(estimator, view, f"There is no distributed fit for {_class_name(estimator)}.")
+            work = inside.gather(estimator, view, f"There is no distributed fit for {_class_name(estimator)}.")
         else:
-            work = entry.fit(estimator, view, self)
-        try:
-            asked = next(work)
-            while True:
-                report.passes += any(isinstance(w, (Pass, Gather)) for w in asked)
-                asked = work.send((yield asked))
-        except StopIteration as stop:
-            return stop.value
+            work = entry.fit(estimator, view, inside)
+
+        def notice(asked: list[Any]) -> None:
+            inside.report.passes += any(isinstance(w, (Pass, Gather)) for w in asked)
+
+        fitted = yield from _observed(work, notice)
+        # What is made of others is told by the reports of its parts.
+        if not inside._has_parts:
+            self.reports.append(inside.report)
+        return fitted
 
     def gather(self, estimator: Any, view: View, why: str) -> Asking:
-        """The single-node fallback: bring the rows to one worker, if they fit, and say so."""
+        """Bring the rows to one worker, if they fit, and call the estimator's own ``fit`` there."""
         needed = gathered_bytes(view)
         if needed > self.memory:
             raise TooBigForOneNode(
@@ -152,8 +170,7 @@ class Fitting:
                 why=f"{why} Its rows would have to be gathered.",
                 fix=f"Fit on data.sample(n=…), allow more with memory=, or use a class that scales: {scaling_names()}.",
             )
-        report = next(r for r in reversed(self.reports) if r.estimator == _class_name(estimator))
-        report.placement, report.why = "single-node", why
+        self.report.placement, self.report.why = "single-node", why
         (fitted,) = yield [Gather(estimator, view)]
         return fitted
 
@@ -365,13 +382,29 @@ def _stack(parts: list[Any]) -> Any:
     return np.concatenate(parts)
 
 
-def _report(view: View, engine: Engine, fitting: Fitting, seconds: float) -> dict[str, Any]:
-    placements = {r.placement for r in fitting.reports if r.passes}
+def _observed(asking: Asking, notice: Callable[[list[Any]], None]) -> Asking:
+    """The same questions and answers, with a look at each list of work on its way."""
+    try:
+        asked = next(asking)
+        while True:
+            notice(asked)
+            asked = asking.send((yield asked))
+    except StopIteration as stop:
+        return stop.value
+
+
+def _reads(asked: list[Any]) -> int:
+    """How often the data are read for a list of work: passes share one read."""
+    return any(isinstance(w, Pass) for w in asked) + sum(isinstance(w, Gather) for w in asked)
+
+
+def _report(view: View, engine: Engine, reports: list[StepReport], passes: int, seconds: float) -> dict[str, Any]:
+    placements = {r.placement for r in reports if r.passes}
     schema = view.dataset.full_schema
     return {
         "placement": "mixed" if len(placements) > 1 else next(iter(placements), "distributed"),
-        "steps": [asdict(r) for r in fitting.reports],
-        "passes": sum(r.passes for r in fitting.reports),
+        "steps": [asdict(r) for r in reports],
+        "passes": passes,
         "rows": view.dataset.num_rows,
         "seconds": round(seconds, 3),
         "engine": engine.name,

@@ -42,12 +42,12 @@ def resolve(uri: str | os.PathLike[str], filesystem: Any = None) -> tuple[pafs.F
     if text.startswith("file://"):
         return pafs.LocalFileSystem(), os.path.abspath(unquote(text.removeprefix("file://")))
     # A glob's ? and [ are not legal where pyarrow parses a URL: it gets the part before them.
-    fixed = text[: _first_wildcard(text)]
+    fixed = text if not has_wildcard(text) else text[: _first_wildcard(text)].rpartition("/")[0]
     try:
         found, path = pafs.FileSystem.from_uri(fixed)
         return found, (path + text[len(fixed) :]).rstrip("/")
     except OSError as error:
-        raise _denied(text, error) from error
+        raise denied(text, error) from error
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as arrow_error:
         import fsspec
 
@@ -100,7 +100,7 @@ def _walk(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     try:
         infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
     except OSError as error:
-        raise _denied(folder, error) from error
+        raise denied(folder, error) from error
     files = [i.path for i in infos if i.type == pafs.FileType.File]
     return sorted(f for f in files if not _is_bookkeeping(posixpath.relpath(f, folder)))
 
@@ -112,7 +112,7 @@ def _glob(filesystem: pafs.FileSystem, pattern: str) -> tuple[str, list[str]]:
     try:
         found = sorted(ArrowFSWrapper(filesystem).glob(pattern))
     except OSError as error:
-        raise _denied(pattern, error) from error
+        raise denied(pattern, error) from error
     files: list[str] = []
     for hit in found:
         if _is_bookkeeping(posixpath.dirname(posixpath.relpath(hit, base))):
@@ -137,10 +137,11 @@ def stat(filesystem: pafs.FileSystem, path: str) -> pafs.FileInfo:
     except NotADirectoryError:  # fsspec's way of saying that nothing lies below a file
         return pafs.FileInfo(path, pafs.FileType.NotFound)
     except OSError as error:
-        raise _denied(path, error) from error
+        raise denied(path, error) from error
 
 
-def _denied(path: str, error: OSError) -> ParquetryError:
+def denied(path: str, error: OSError) -> ParquetryError:
+    """The typed form of a store's refusal to list or read a path."""
     text = str(error).lower()
     if error.errno in (errno.EACCES, errno.EPERM) or any(sign in text for sign in _REFUSALS):
         return AccessDenied(

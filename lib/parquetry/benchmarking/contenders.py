@@ -35,10 +35,10 @@ class Contender(ABC):
     def __init__(self, data: BenchmarkSet, workers: int, memory: int | None) -> None:
         self.data, self.workers, self.memory = data, workers, memory
 
-    def open(self) -> None:
+    def open(self) -> None:  # noqa: B027 (most have nothing to do here)
         """Start what runs the work; not timed."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 (most have nothing to do here)
         """Fit the model that ``predict`` uses, on the few rows of the warm-up; not timed."""
 
     @abstractmethod
@@ -53,7 +53,7 @@ class Contender(ABC):
     def predict(self, path: str, to: str) -> list[float]:
         """Write predictions as Parquet to a new folder; what was written is looked at afterwards."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most have nothing to do here)
         """End what ``open`` has started."""
 
 
@@ -90,9 +90,9 @@ class Ours(Contender):
     engine_name: str
 
     def open(self) -> None:
-        import parquetry as pqy
+        from parquetry.engine import open_engine
 
-        self.engine = pqy.open_engine(self.engine_name, workers=self.workers, memory=self.memory, progress=False)
+        self.engine = open_engine(self.engine_name, workers=self.workers, memory=self.memory, progress=False)
 
     def close(self) -> None:
         self.engine.close()
@@ -106,24 +106,24 @@ class Ours(Contender):
     def standardize(self, path: str) -> list[float]:
         from sklearn.preprocessing import StandardScaler
 
-        import parquetry as pqy
+        from parquetry.fitting import fit
 
-        model = pqy.fit(StandardScaler(), path, features=list(self.data.features), engine=self.engine)
+        model = fit(StandardScaler(), path, features=list(self.data.features), engine=self.engine)
         return [*model.mean_, *model.scale_]
 
     def predict(self, path: str, to: str) -> list[float]:
-        import parquetry as pqy
+        from parquetry.scoring import predict
 
-        pqy.predict(self.model, path, to=to, engine=self.engine)
+        predict(self.model, path, to=to, engine=self.engine)
         return []
 
     def _fit_linear(self, path: str) -> Any:
         from sklearn.linear_model import LinearRegression
 
-        import parquetry as pqy
+        from parquetry.fitting import fit
 
         data = self.data
-        return pqy.fit(LinearRegression(), path, target=data.target, features=list(data.features), engine=self.engine)
+        return fit(LinearRegression(), path, target=data.target, features=list(data.features), engine=self.engine)
 
 
 class OursLocal(Ours):

@@ -127,7 +127,7 @@ class TreeMemory:
 
     def __init__(self, pid: int) -> None:
         psutil = _psutil()
-        self._gone: tuple[type[Exception], ...] = (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess)
+        self._gone: tuple[type[Exception], ...] = (OSError, psutil.Error)
         self._root = psutil.Process(pid)
         self.seen: dict[int, Any] = {pid: self._root}
         self._drivers = {pid}
@@ -144,7 +144,7 @@ class TreeMemory:
         for pid, process in self.seen.items():
             try:
                 now, peak = _resident(process)
-            except (*self._gone, OSError):
+            except self._gone:
                 continue
             total += now
             self._peaks[pid] = max(self._peaks.get(pid, 0), peak)
@@ -184,7 +184,7 @@ class TreeMemory:
     def _is_jvm_of_driver(self, child: Any) -> bool:
         """Spark's driver is a Python process and the JVM it starts; JVMs below that are executors."""
         try:
-            return child.name() == "java" and child.ppid() == self._root.pid
+            return bool(child.name() == "java" and child.ppid() == self._root.pid)
         except self._gone:
             return False
 

@@ -28,7 +28,8 @@ _SAME = 1e-9
 _BAD = ("FAILED", "TIMEOUT", "missed")
 _FILE_WIDTH = 150
 _HEADINGS = [
-    "row", "contender", "seconds", "min–max", "× scan", "× ours", "driver MiB", "largest worker MiB", "sum MiB", "answer",
+    "row", "contender", "seconds", "least to most", "/ scan", "/ ours", "driver MiB", "worker MiB", "sum MiB",
+    "answer",
 ]  # fmt: skip
 
 
@@ -172,18 +173,15 @@ def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     table = Table(title=title, title_justify="left")
     for i, heading in enumerate(headings):
         number = i > 1 and all(row[i][:1].isdigit() or row[i] in ("-", *_BAD) for row in rows)
-        table.add_column(heading, justify="right" if number else "left", no_wrap=i < 2 and len(headings) > 3)
+        table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=i < 2 < len(headings))
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         ends = following is not None and row[0] != following[0] and headings == _HEADINGS
         style = "red" if any(cell in _BAD for cell in row) else "bold" if row[1].startswith("ours") else None
         table.add_row(*(Text(cell) for cell in row), style=style, end_section=ends)
     console = Console()
-    console.print(
-        table,
-        width=None if console.is_terminal else _FILE_WIDTH,
-        crop=console.is_terminal,
-        soft_wrap=not console.is_terminal,
-    )
+    if not console.is_terminal:
+        console = Console(width=max(console.width, _FILE_WIDTH))
+    console.print(table)
 
 
 def time_picture(results: Sequence[Result], row: str) -> Figure:
@@ -271,7 +269,7 @@ def _difference(answer: tuple[float, ...], ours: tuple[float, ...]) -> float | N
 def _shown(r: Result) -> list[str]:
     m = r.measured
     versus = "-" if r.to_opposite is None else f"{r.to_opposite:.2f} ({r.opposite.removeprefix('ours-')})"
-    span = f"{min(m.seconds):.2f}–{max(m.seconds):.2f}" if m.seconds else "-"
+    span = f"{min(m.seconds):.2f} to {max(m.seconds):.2f}" if m.seconds else "-"
     memory = [f"{v:,.0f}" if v else "-" for v in (m.driver_mib, m.worker_mib, m.sum_mib)]
     scan = "-" if r.to_scan is None else f"{r.to_scan:.2f}"
     return [m.row, m.contender, _seconds(m), span, scan, versus, *memory, _answer(r)]

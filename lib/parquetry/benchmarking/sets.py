@@ -95,7 +95,8 @@ def generate(
         Parallel(n_jobs=2, backend="threading")(work)
 
     home = _built_once(Path(folder) / f"{rows}x{features}-{codec}-seed{seed}", build)
-    origin = f"generated (synthetic): {rows:,} rows × {features} standard normal features, y linear plus noise, {codec}, seed {seed}"
+    size = f"{rows:,} rows of {features} standard normal features, y linear plus noise"
+    origin = f"generated (synthetic): {size}, {codec}, seed {seed}"
     return _described(home, names, "y", rows, codec, origin)
 
 

@@ -26,7 +26,7 @@ from parquetry.testing.tables import write_mixed_table
 
 _NUMBERS = ["huge", "gappy", "count", "flag"]
 _FEATURES = [*_NUMBERS, "kind"]
-_ITEM_COUNTS = (1, 2, 16, 17, 300)  # around the fan-in of the merge tree, and over two levels
+_ITEM_COUNTS = (1, 2, 16, 17, 260)  # around the fan-in of the merge tree, and over two levels
 
 
 def digests(engine: Engine, folder: str | os.PathLike[str], scratch: str | os.PathLike[str]) -> dict[str, str]:
@@ -55,7 +55,7 @@ def digests(engine: Engine, folder: str | os.PathLike[str], scratch: str | os.Pa
         "weighted": _sha(_learned(weighted)),
         "scores": _sha(json.dumps(scores, sort_keys=True).encode()),
         "predictions": _sha(_rows(written)),
-        "reduce": _sha(repr([_order_sensitive_sum(engine, n) for n in _ITEM_COUNTS]).encode()),
+        "reduce": _sha(repr(_order_sensitive_sum(engine, 40)).encode()),
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_ROWS = 20_000
+_ROWS = 12_000
 _FILES = 5
 
 
@@ -24,7 +24,7 @@ def write_mixed_table(folder: str | os.PathLike[str], *, rows: int = _ROWS, seed
     ----------
     folder : path
         Made if it is not there.
-    rows : int, default 20_000
+    rows : int, default 12_000
     seed : int, default 0
 
     Returns
