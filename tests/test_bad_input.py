@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +37,10 @@ class NothingScheduled(Engine):
 
     name, parallelism, memory = "none", 1, 2**30
 
-    def map(self, *_: Any, **__: Any) -> Any:
+    def reduce(self, *_: Any, **__: Any) -> Any:
         pytest.fail("work was scheduled")
 
-    reduce = scan = write = map
+    map = scan = write = reduce
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -197,7 +199,10 @@ def test_nested_feature(tmp_path: Path) -> None:
 @pytest.mark.parametrize("role", ["feature", "target"])
 def test_column_without_a_value(tmp_path: Path, role: str) -> None:
     nothing = pa.nulls(6, pa.float64())
-    columns = {"x": nothing if role == "feature" else np.arange(6.0), "y": nothing if role == "target" else np.arange(6.0)}
+    columns = {
+        "x": nothing if role == "feature" else np.arange(6.0),
+        "y": nothing if role == "target" else np.arange(6.0),
+    }
     file = table_at(tmp_path / "a.parquet", columns, row_group_size=2)
     refuse(errors.DegenerateColumn, lambda: fit(LinearRegression(), file, target="y"), "null in all 6 rows", str(file))
 
@@ -212,11 +217,11 @@ def test_empty_dataset(tmp_path: Path) -> None:
     file = table_at(tmp_path / "a.parquet", {"x": none, "y": none})
     refuse(errors.EmptyDataset, lambda: fit(LinearRegression(), file, target="y"), str(file))
     model = LinearRegression().fit([[1.0], [2.0]], [1.0, 2.0])
-    refuse(errors.EmptyDataset, lambda: pqy.evaluate(model, file, target="y", features=["x"], engine=NothingScheduled()))
-    to = tmp_path / "out"
     refuse(
-        errors.EmptyDataset, lambda: pqy.predict(model, file, to=to, features=["x"], engine=NothingScheduled())
+        errors.EmptyDataset, lambda: pqy.evaluate(model, file, target="y", features=["x"], engine=NothingScheduled())
     )
+    to = tmp_path / "out"
+    refuse(errors.EmptyDataset, lambda: pqy.predict(model, file, to=to, features=["x"], engine=NothingScheduled()))
     assert not to.exists()
 
 
@@ -343,16 +348,16 @@ def test_every_file_of_parquet_testing_reads_or_gives_a_typed_error(real_data: P
         try:
             assert read_whole(path) == pq.read_metadata(path).num_rows
         except errors.ParquetryError as error:
-            assert error.fix
-            assert path.name in str(error)
-            refused[path.name] = type(error)
-    odd = {name: kind for name, kind in refused.items() if ".encrypted" not in name}
+            refused[path.name] = error
+    assert all(error.fix and name in str(error) for name, error in refused.items())
+    kinds = {name: type(error) for name, error in refused.items()}
+    odd = {name: kind for name, kind in kinds.items() if ".encrypted" not in name}
     assert odd == {
         "datapage_v1-corrupt-checksum.parquet": errors.CorruptBlock,
         "incorrect_map_schema.parquet": errors.CorruptBlock,
         "rle-dict-uncompressed-corrupt-checksum.parquet": errors.CorruptBlock,
     }
-    assert {kind for name, kind in refused.items() if name not in odd} == {errors.NotParquet}
+    assert {kind for name, kind in kinds.items() if name not in odd} == {errors.NotParquet}
 
 
 # --- steps that cannot travel -------------------------------------------------------------------
@@ -487,26 +492,45 @@ def test_java_missing(monkeypatch: pytest.MonkeyPatch, houses: Path, tmp_path: P
     assert model.coef_.shape == (2,)
 
 
-@pytest.fixture(params=["nobody listens", "somebody listens and never answers"])
-def dead_port(request: pytest.FixtureRequest) -> Iterator[int]:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        if request.param != "nobody listens":
-            server.listen()
-        yield server.getsockname()[1]
+NEEDS_JAVA = pytest.mark.skipif(
+    shutil.which("java") is None and "JAVA_HOME" not in os.environ, reason="Spark needs Java 17, which is not here."
+)
+SCHEMES = ["tcp", "sc", pytest.param("spark", marks=NEEDS_JAVA)]
+OPEN = """
+import os, sys, time
+import parquetry
+from parquetry.errors import EngineUnreachable
+started = time.monotonic()
+try:
+    parquetry.open_engine(sys.argv[1])
+except EngineUnreachable as error:
+    assert sys.argv[1] in str(error) and error.fix
+    print(round(time.monotonic() - started, 1), flush=True)
+os._exit(0)  # a client that still waits does not count
+"""
 
 
-@pytest.mark.timeout(90)
-@pytest.mark.parametrize("scheme", ["tcp", "sc", "spark"])
-def test_dead_address(scheme: str, dead_port: int) -> None:
-    if scheme == "spark" and not (os.environ.get("JAVA_HOME") or any(
-        os.access(f"{p}/java", os.X_OK) for p in os.environ["PATH"].split(os.pathsep)
-    )):
-        pytest.skip("Spark needs Java 17, which this machine does not have.")
-    address = f"{scheme}://127.0.0.1:{dead_port}"
-    started = time.monotonic()
-    refuse(errors.EngineUnreachable, lambda: pqy.open_engine(address), address)
-    assert time.monotonic() - started <= 30
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_nobody_listens(scheme: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"{scheme}://127.0.0.1:{closed.getsockname()[1]}"
+        started = time.monotonic()
+        refuse(errors.EngineUnreachable, lambda: pqy.open_engine(address), address)
+        assert time.monotonic() - started <= 30
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_somebody_listens_and_never_answers(scheme: str) -> None:
+    """In a fresh process: one that has a Spark session already would be given that."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-W", "ignore", "-c", OPEN, address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip(), done.stderr
+    assert float(done.stdout) <= 30
 
 
 @pytest.mark.parametrize("address", ["tcp://no-such-host.invalid:8786", "spark://no-such-host.invalid:7077"])

@@ -31,7 +31,7 @@ def problems(*flags: str, **environment: str) -> str:
 
 def test_defaults():
     config = read()
-    assert (config.engine, config.seed, config.exclude, config.features) == ("local", 0, [], None)
+    assert (config.engine, config.seed, config.exclude, config.features) == ("local", 42, [], None)
 
 
 def test_flags_before_environment_before_file_before_defaults(tmp_path: Path):
@@ -122,7 +122,7 @@ def test_a_bad_file(tmp_path: Path, content: str | None, message: str):
 def test_an_empty_file_sets_nothing(tmp_path: Path):
     file = tmp_path / "settings.yaml"
     file.write_text("")
-    assert read("--config", str(file)).seed == 0
+    assert read("--config", str(file)).seed == 42
 
 
 def test_help_names_every_flag_with_meaning_and_default():

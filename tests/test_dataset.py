@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,11 @@ def test_fsspec_memory(folder: Path) -> None:
     try:
         for file in sorted(folder.iterdir()):
             memory.pipe(f"/lake/t/{file.name}", file.read_bytes())
-        for source, filesystem in (("memory://lake/t", None), ("/lake/t", memory), ("memory:///lake/t/*.parquet", None)):
+        for source, filesystem in (
+            ("memory://lake/t", None),
+            ("/lake/t", memory),
+            ("memory:///lake/t/*.parquet", None),
+        ):
             data = pqy.open_dataset(source, filesystem=filesystem)
             assert ids(data) == list(range(ROWS))
         assert ids(data.split()[0]) == ids(pqy.open_dataset(folder).split()[0])
@@ -304,7 +309,7 @@ def test_large_row_groups_are_read_in_bounded_batches(
     pd.testing.assert_frame_equal(data.to_pandas(), whole)
     assert ids(train) == kept
     small = [rows.tolist() for block in train.blocks for _, rows in train.reader().read(block)]
-    assert sum(small, []) == sum(positions, [])
+    assert list(chain(*small)) == list(chain(*positions))
 
 
 def test_zero_row_groups_and_zero_row_files(tmp_path: Path) -> None:
@@ -330,7 +335,7 @@ TYPES = {
     "bool": pa.array([True, None, False]),
     "decimal": pa.array([Decimal("1.23"), None, Decimal("-9.99")], pa.decimal128(9, 2)),
     "date": pa.array([dt.date(2026, 1, 2), None, dt.date(1900, 1, 1)]),
-    "timestamp": pa.array([dt.datetime(2026, 1, 2, 3, 4, 5, 6), None, dt.datetime(1900, 1, 1)], pa.timestamp("us")),
+    "timestamp": pa.array([1_767_323_045_000_006, None, -2_208_988_800_000_000], pa.timestamp("us")),
     "zoned": pa.array([dt.datetime(2026, 1, 2, tzinfo=dt.UTC), None, None], pa.timestamp("us", tz="UTC")),
     "time": pa.array([dt.time(1, 2, 3), None, dt.time(0)], pa.time64("us")),
     "binary": pa.array([b"a", None, b"\x00"]),
@@ -352,7 +357,9 @@ def test_types_come_back_as_they_were_stored(tmp_path: Path, name: str) -> None:
     assert len(data.to_pandas()) == 6
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.string_view()])
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.string_view()]
+)
 def test_all_encodings_of_text_are_one_type(tmp_path: Path, kind: pa.DataType) -> None:
     texts = pa.array(["b", None, "a", "b"])
     write(tmp_path / "a.parquet", {"s": texts})

@@ -90,7 +90,9 @@ def test_engine_packages_are_named_in_the_engines_alone() -> None:
 
 
 def test_the_reading_side_knows_no_algorithm() -> None:
-    for file in files_of("dataset", "footers", "storage", "reading", "rows", "delta", "commit", "relational", "reduction"):
+    for file in files_of(
+        "dataset", "footers", "storage", "reading", "rows", "delta", "commit", "relational", "reduction"
+    ):
         wrong = {n for n in imported(file) if below(n, "sklearn", *(f"parquetry.{a}" for a in ALGORITHMS))}
         assert not wrong, f"{module_name(file)} imports {sorted(wrong)}"
 

@@ -88,7 +88,9 @@ def test_split_does_not_depend_on_selected_columns(folder: Path) -> None:
 def test_split_does_not_depend_on_the_order_of_files(folder: Path) -> None:
     files = sorted(folder.glob("*.parquet"))
     forward, backward = pqy.open_dataset(files), pqy.open_dataset(files[::-1])
-    assert sorted(ids(forward.split()[1])) == sorted(ids(backward.split()[1])) == ids(pqy.open_dataset(folder).split()[1])
+    assert (
+        sorted(ids(forward.split()[1])) == sorted(ids(backward.split()[1])) == ids(pqy.open_dataset(folder).split()[1])
+    )
     assert ids(forward.sample(40)) == sorted(ids(backward.sample(40)))
 
 

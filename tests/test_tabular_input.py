@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from parquetry.errors import DatasetNotFound, EmptyDataset, NotParquet
-from parquetry.tabular_input import ROWS_A_GROUP, MalformedText, convert, open_input
+from parquetry.errors import MalformedText
+from parquetry.tabular_input import ROWS_A_GROUP, convert, open_input
 
 
 def frame(path: Path, scratch: Path) -> pd.DataFrame:

@@ -31,6 +31,8 @@ from parquetry.onnx_model import NULL_TEXT, OnnxModel
 from parquetry.onnx_steps import input_types
 
 CARD, ONNX, SKOPS = "card.json", "model.onnx", "model.skops"
+# SimpleImputer keeps one. skops stores it as an empty array and reads it without unpickling.
+_HARMLESS = ("numpy.dtype",)
 _CHUNK = 2**20
 _SKOPS_ERRORS = (TypeError, AttributeError, ImportError, KeyError, RecursionError, NotImplementedError)
 
@@ -109,7 +111,7 @@ def _skops_file(model: Any) -> tuple[bytes, list[str]]:
     way_out = "Define it at the top of a module that can be imported where the model is loaded."
     try:
         content = skops.io.dumps(model)
-        untrusted = skops.io.get_untrusted_types(data=content)
+        untrusted = [t for t in skops.io.get_untrusted_types(data=content) if t not in _HARMLESS]
         hidden = [t for t in untrusted if "<" in t or t.startswith("__main__.")]
         if hidden:
             raise NotExportable(
@@ -118,7 +120,7 @@ def _skops_file(model: Any) -> tuple[bytes, list[str]]:
                 fix=way_out,
             )
         # Read back at once: what cannot be loaded must not be found out in service.
-        skops.io.loads(content, trusted=untrusted)
+        skops.io.loads(content, trusted=[*_HARMLESS, *untrusted])
     except (UnsupportedTypeException, *_SKOPS_ERRORS) as error:
         why = f"{type(error).__name__}: {error}"
         raise NotExportable("skops cannot store the model.", why=why, fix=way_out) from error
@@ -149,7 +151,7 @@ def load(path: Path, *, trusted: Iterable[str | type] = ()) -> Any:
         raise BadParameter(f"trusted={trusted!r} is one string.", fix=f"Pass a list: trusted=[{trusted!r}].")
     card, content = _verified(path, SKOPS)
     _compare_versions(path, card)
-    allowed = [t if isinstance(t, str) else f"{t.__module__}.{t.__qualname__}" for t in trusted]
+    allowed = [*_HARMLESS, *(t if isinstance(t, str) else f"{t.__module__}.{t.__qualname__}" for t in trusted)]
     try:
         return _read_skops(path, content, allowed)
     except (*_SKOPS_ERRORS, ValueError, zipfile.BadZipFile) as error:
@@ -172,7 +174,7 @@ def _read_skops(path: Path, content: bytes, allowed: list[str]) -> Any:
         raise UntrustedArtefact(
             f"{_place(path, SKOPS)} holds types that are not trusted: {', '.join(unknown)}.",
             why=" ".join(["An object of such a type could run code, or crash, when it is built or used.", *reasons]),
-            fix=f"If you know who wrote it: load(path, trusted={[*allowed, *unknown]!r}). Or use load_onnx(path).",
+            fix=f"If you know who wrote it: load(path, trusted={[*(t for t in allowed if t not in _HARMLESS), *unknown]!r}). Or use load_onnx(path).",
         )
     return skops.io.loads(content, trusted=allowed)
 

@@ -146,17 +146,20 @@ class CommittedWrite:
             self.filesystem.delete_file(marker)
             self.clean_up()
             raise
-        self.filesystem.delete_file(marker)
+        with suppress(OSError):  # the rows are committed: what is left of the marker does no harm
+            self.filesystem.delete_file(marker)
 
     def commit(self, schema: pa.Schema, parts: Sequence[Part]) -> None:
         """Name the parts in the table's log: the one moment at which readers see them."""
-        from deltalake import Schema
+        from deltalake import CommitProperties, Schema
         from deltalake.exceptions import CommitFailedError, DeltaError
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
         now = int(time.time() * 1000)
         stats = [json.dumps({"numRecords": p.rows}) for p in parts]
-        actions = [AddAction(p.path, p.size, {}, now, True, s) for p, s in zip(parts, stats, strict=True)]
+        actions = [
+            AddAction(p.path, p.size, {}, now, data_change=True, stats=s) for p, s in zip(parts, stats, strict=True)
+        ]
         delta_schema = Schema.from_arrow(schema)
         try:
             if self._exists:
@@ -165,10 +168,16 @@ class CommittedWrite:
                 table.create_write_transaction([*actions], self.mode, delta_schema, [])
             else:
                 where, options = self._where()
-                create_table_with_add_actions(where, delta_schema, actions, mode="error", storage_options=options)
+                # Without retries: a second try would append to what another writer has created.
+                once = CommitProperties(max_commit_retries=0)
+                create_table_with_add_actions(
+                    where, delta_schema, actions, mode="error", storage_options=options, commit_properties=once
+                )
         except OSError as error:
             raise OutputNotWritable(
-                f"{self.uri}: the commit could not be written.", why=str(error), fix="Check the credentials and the disk."
+                f"{self.uri}: the commit could not be written.",
+                why=str(error),
+                fix="Check the credentials and the disk.",
             ) from error
         except (CommitFailedError, DeltaError) as error:
             raise WriteConflict(
@@ -186,10 +195,9 @@ class CommittedWrite:
             if f"-{self.token}-" in entry.base_name:
                 with suppress(FileNotFoundError):  # its worker has removed it
                     self.filesystem.delete_file(entry.path)
-        if not self._exists:
-            left = self.filesystem.get_file_info(pafs.FileSelector(self.folder))
-            if not left:
-                self.filesystem.delete_dir(self.folder)
+        if not self._exists and storage.is_local(self.filesystem):
+            with suppress(OSError):  # it is not empty: another writer is at work there
+                os.rmdir(self.folder)
 
     def _check_table(self, schema: pa.Schema) -> None:
         """What can be refused before the work: the commit itself looks again."""
@@ -292,15 +300,15 @@ def _abandoned(names: Sequence[str]) -> bool:
 
 def _probe(filesystem: pafs.FileSystem, folder: str, path: str) -> None:
     """Write and remove a small file, so that missing permission is known before the work."""
+    if storage.is_local(filesystem):
+        # The nearest folder that is there: no empty folder stays behind if no write follows.
+        while filesystem.get_file_info(folder).type == pafs.FileType.NotFound:
+            folder = posixpath.dirname(folder)
     probe = posixpath.join(folder, f"_probe-{uuid.uuid4().hex[:8]}")
-    new = filesystem.get_file_info(folder).type == pafs.FileType.NotFound
     try:
-        filesystem.create_dir(folder, recursive=True)
         with filesystem.open_output_stream(probe) as stream:
             stream.write(b"")
         filesystem.delete_file(probe)
-        if new:
-            filesystem.delete_dir(folder)
     except OSError as error:
         raise OutputNotWritable(
             f"{path!r} cannot be written to.", why=str(error), fix="Choose another place, or check the permissions."

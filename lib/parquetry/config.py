@@ -43,7 +43,7 @@ class JobConfig(BaseModel):
     engine: str = Field("local", description="local, dask, spark, or an address: tcp://…, spark://…, sc://….")
     workers: int | None = Field(None, ge=1, description="How many tasks run at once [default: one a core].")
     memory: str | None = Field(None, description="Memory for one worker, as 4GiB [default: a share of the machine].")
-    seed: int = Field(0, description="Decides splits and samples; another seed, another split.")
+    seed: int = Field(42, description="Decides splits and samples; another seed, another split.")
     config: Path | None = Field(None, description="A YAML file with any of these settings.")
     overwrite: bool = Field(default=False, description="Replace the run that is at --output.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the console tells.")

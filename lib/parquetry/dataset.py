@@ -298,7 +298,10 @@ def open_dataset(
     filesystem : pyarrow or fsspec filesystem, default None
         In place of the one that the URL names.
     storage_options : dict, default None
-        Options of the Delta log's store (``AWS_ENDPOINT_URL`` …); the environment otherwise.
+        Options of the Delta log's store (``AWS_ENDPOINT_URL`` …), beside those of the environment.
+        On S3 the environment is enough: ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``,
+        ``AWS_REGION``, and ``AWS_ENDPOINT_URL`` for another store than Amazon's. Workers need the
+        same environment, or a ``filesystem`` that holds the credentials.
 
     Returns
     -------

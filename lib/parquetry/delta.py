@@ -70,7 +70,7 @@ def table_uri(uri: str, filesystem: pafs.FileSystem, path: str) -> str:
 
 
 def store_options(given: dict[str, str] | None = None) -> dict[str, str] | None:
-    """deltalake's options for its store, beside those that it takes from the environment.
+    """What deltalake's store has to be told, beside what it takes from the environment.
 
     An S3 endpoint of ``http://`` is taken at its word; deltalake by itself wants that said twice.
     """

@@ -57,6 +57,10 @@ class NotParquet(ParquetryError, ValueError):
     """A file is not Parquet (a CSV given as Parquet, say)."""
 
 
+class MalformedText(ParquetryError, ValueError):
+    """A text table has a line that cannot be read; the message names file and line."""
+
+
 class CorruptBlock(ParquetryError, ValueError):
     """A footer or a row group cannot be decoded."""
 

@@ -206,7 +206,7 @@ def _common_schema(paths: list[str], stored: list[pa.Schema], partitions: set[st
                 raise _drift(path, f.name, f"is there as {f.type}", paths[0], "missing")
     doubled = {n for n in first.names if first.names.count(n) > 1}
     if doubled:
-        raise SchemaDrift(f"{paths[0]} has more than one column {sorted(doubled)[0]!r}.", fix="Rename the columns.")
+        raise SchemaDrift(f"{paths[0]} has more than one column {min(doubled)!r}.", fix="Rename the columns.")
     return first
 
 

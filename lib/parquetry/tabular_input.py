@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from parquetry import storage
 from parquetry.dataset import Dataset, open_dataset
-from parquetry.errors import DatasetNotFound, EmptyDataset, OutputNotWritable, ParquetryError
+from parquetry.errors import DatasetNotFound, EmptyDataset, MalformedText, OutputNotWritable
 
 if TYPE_CHECKING:
     from parquetry.config import JobConfig
@@ -47,10 +47,6 @@ _TESTS = (
     ("DATE", r"regexp_full_match($, '\d{4}-\d{2}-\d{2}') AND try_cast($ AS DATE) IS NOT NULL"),
     ("TIMESTAMP", r"regexp_matches($, '^\d{4}-\d{2}-\d{2}[ T]\d') AND try_cast($ AS TIMESTAMP) IS NOT NULL"),
 )
-
-
-class MalformedText(ParquetryError, ValueError):
-    """A CSV file has a line that cannot be read; the message names file and line."""
 
 
 @dataclass(frozen=True)

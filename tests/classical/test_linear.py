@@ -107,9 +107,7 @@ def test_weights_and_targets_on_every_engine(engine: Any, linear_data: Any, esti
     data = linear_data()
     frame = data.to_pandas()
     weight = "weight" if weighted else None
-    ours = pqy.fit(
-        estimator, data, target=["y", "z"], features=FEATURES, sample_weight=weight, engine=engine
-    )
+    ours = pqy.fit(estimator, data, target=["y", "z"], features=FEATURES, sample_weight=weight, engine=engine)
     theirs = clone(estimator).fit(frame[FEATURES], frame[["y", "z"]], frame["weight"] if weighted else None)
     assert_same_fit(ours, theirs, frame[FEATURES])
     assert ours.fit_report_["placement"] == "distributed"
@@ -199,7 +197,10 @@ def test_text_features_are_refused_before_any_work(local: Any, houses: Path) -> 
 
 def test_parameters(local: Any, linear_data: Any) -> None:
     data = linear_data()
-    for estimator, message in ((Ridge(alpha=[1.0, 2.0, 3.0]), "3 penalties for 1 targets"), (Ridge(solver="lbfgs"), "lbfgs")):
+    for estimator, message in (
+        (Ridge(alpha=[1.0, 2.0, 3.0]), "3 penalties for 1 targets"),
+        (Ridge(solver="lbfgs"), "lbfgs"),
+    ):
         with pytest.raises(BadParameter, match=message):
             pqy.fit(estimator, data, target="y", features=FEATURES, engine=local)
 
