@@ -59,6 +59,7 @@ def write_parquet(tmp_path: Path) -> Callable[..., Path]:
     def write(table: Any, name: str = "data", *, files: int = 2, row_group_size: int = 100) -> Path:
         folder = tmp_path / name
         folder.mkdir()
+        table = pa.table(table) if isinstance(table, dict) else table
         arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
         edges = [arrow.num_rows * i // files for i in range(files + 1)]
         for i in range(files):

@@ -170,11 +170,12 @@ def _read_skops(path: Path, content: bytes, allowed: list[str]) -> Any:
 
     unknown = [t for t in skops.io.get_untrusted_types(data=content) if t not in allowed]
     if unknown:
+        named = [*(t for t in allowed if t not in _HARMLESS), *unknown]
         reasons = [UNTRUSTED_TYPE_REASONS[t] for t in unknown if t in UNTRUSTED_TYPE_REASONS]
         raise UntrustedArtefact(
             f"{_place(path, SKOPS)} holds types that are not trusted: {', '.join(unknown)}.",
             why=" ".join(["An object of such a type could run code, or crash, when it is built or used.", *reasons]),
-            fix=f"If you know who wrote it: load(path, trusted={[*(t for t in allowed if t not in _HARMLESS), *unknown]!r}). Or use load_onnx(path).",
+            fix=f"If you know who wrote it: load(path, trusted={named!r}). Or use load_onnx(path).",
         )
     return skops.io.loads(content, trusted=allowed)
 

@@ -174,7 +174,7 @@ def test_non_finite_values_are_named_with_their_first_position(engine: Any, writ
 
 def test_missing_targets_are_refused(local: Any, write_parquet: Any) -> None:
     folder = write_parquet(pa.table({"x": np.arange(300.0), "y": pa.array([None, *np.arange(299.0)])}))
-    with pytest.raises(NonFiniteValues, match="column 'y' holds NaN.*row 0"):
+    with pytest.raises(NonFiniteValues, match=r"column 'y' holds NaN.*row 0"):
         pqy.fit(LinearRegression(), folder, target="y", engine=local)
 
 
