@@ -193,3 +193,10 @@ def test_a_step_that_cannot_travel_is_named(local: Any, houses: Path) -> None:
 def test_arguments_are_checked(local: Any, houses: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(BadParameter, match=message):
         pqy.fit(LinearRegression(), houses, engine=local, **arguments)
+
+
+def test_an_estimator_that_cannot_be_cloned(local: Any, houses: Path) -> None:
+    with houses.joinpath("part-0.parquet").open("rb") as file:
+        pipeline = make_pipeline(FunctionTransformer(np.log1p, kw_args={"where": file}), LinearRegression())
+        with pytest.raises(StepNotPicklable, match="cannot be"):
+            pqy.fit(pipeline, houses, target="price", features=["area"], engine=local)

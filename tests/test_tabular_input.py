@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parquetry.errors import DatasetNotFound, EmptyDataset, NotParquet
-from parquetry.errors import MalformedText
+from parquetry.errors import DatasetNotFound, EmptyDataset, MalformedText, NotParquet
 from parquetry.tabular_input import ROWS_A_GROUP, convert, open_input
 
 

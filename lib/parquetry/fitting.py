@@ -101,15 +101,13 @@ def fit(
     NonFiniteValues
         NaN or infinity where the estimator refuses them, with column and first position.
     """
-    from sklearn.base import clone
-
     from parquetry.engine import borrowed_engine, parse_bytes
 
     started = time.perf_counter()
     view = make_view(data, target=target, features=features, sample_weight=sample_weight)
     check_view(view, estimator)
-    check_picklable(estimator)  # before the clone, which copies and so trips over the same things
-    cloned = clone(estimator)
+    check_picklable(estimator)
+    cloned = _cloned(estimator)
     with borrowed_engine(engine) as running:
         budget = running.memory if memory is None else parse_bytes(memory)
         fitting = Fitting(budget)
@@ -306,6 +304,19 @@ def check_picklable(estimator: Any) -> None:
             ) from error
 
 
+def _cloned(estimator: Any) -> Any:
+    from sklearn.base import clone
+
+    try:
+        return clone(estimator)
+    except TypeError as error:
+        raise StepNotPicklable(
+            f"{_class_name(estimator)} cannot be cloned.",
+            why=str(error),
+            fix="Keep open files, locks and connections out of its parameters; pass an estimator, not a class.",
+        ) from error
+
+
 def gathered_bytes(view: View) -> int:
     """About how many bytes a single-node fit of a view takes."""
     dataset = view.dataset
@@ -440,7 +451,7 @@ def _check_regression_target(dataset: Dataset, name: str, estimator: Any) -> Non
     constant = stats is not None and stats.complete and stats.nulls == 0 and stats.minimum == stats.maximum
     if constant and stats is not None and stats.minimum is not None:
         raise DegenerateColumn(
-            f"The target {name!r} is {stats.minimum!r} in every row.",
+            f"The target {name!r} holds no other value than {stats.minimum!r}.",
             why="There is nothing to predict.",
             fix="Check that this is the right column.",
         )

@@ -13,7 +13,7 @@ import pyarrow as pa
 from parquetry.commit import CommittedWrite, Part, PartWriter
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.engine import borrowed_engine
-from parquetry.errors import BadParameter
+from parquetry.errors import BadParameter, ParquetryError
 from parquetry.fitting import check_picklable, make_view
 from parquetry.metrics import evaluate_classifier, evaluate_regressor
 from parquetry.reduction import Bundle
@@ -74,7 +74,7 @@ def predict(
     output = CommittedWrite(path, mode)
     shown = _Shower(model, method, tuple(keys), _output_names(model, method))
     # The first rows tell the output's types, and find a model that does not fit the data early.
-    schema = shown(next(iter(view.head_batches(2)))).schema
+    schema = _tried(shown, view)
     with borrowed_engine(engine) as running:
         chosen = view.dataset.select(view.columns)
 
@@ -173,6 +173,19 @@ class _PredictTask:
         index, bundle = numbered
         batches = (Batch(table, rows, block, self.view) for block in bundle for table, rows in self.reader.read(block))
         return self.writer.write(index, (self.shown(batch) for batch in batches))
+
+
+def _tried(shown: _Shower, view: View) -> pa.Schema:
+    try:
+        return shown(next(iter(view.head_batches(2)))).schema
+    except (ValueError, TypeError, KeyError) as error:
+        if isinstance(error, ParquetryError):
+            raise
+        raise BadParameter(
+            f"{type(shown.model).__name__} does not take the columns {list(view.features)}.",
+            why=f"{type(error).__name__}: {error}",
+            fix="Name the columns that it was fitted on with features=.",
+        ) from error
 
 
 def _output_names(model: Any, method: str) -> tuple[str, ...] | None:

@@ -17,7 +17,7 @@ from distributed.scheduler import KilledWorker
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
 from parquetry.engines.packing import library_archive
-from parquetry.engines.tasks import Guarded, GuardedFold
+from parquetry.engines.tasks import Guarded, GuardedFold, answered
 from parquetry.errors import BadParameter, EngineLost, EngineUnreachable, NotEnoughSlots
 from parquetry.reduction import FAN_IN
 
@@ -256,7 +256,9 @@ def _call(task: Any, item: Any) -> Any:
 
 def _connect(address: str) -> Client:
     try:
-        return Client(address, timeout=_CONNECT_SECONDS)
+        return answered(lambda: Client(address, timeout=_CONNECT_SECONDS), address, _CONNECT_SECONDS + 5)
+    except EngineUnreachable:
+        raise
     except (OSError, TimeoutError, ValueError) as error:
         raise EngineUnreachable(
             f"No Dask scheduler answers at {address}.",

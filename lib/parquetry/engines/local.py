@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
@@ -83,9 +84,14 @@ class LocalEngine(Engine):
         if files is None:
             # A split or a remote table: its rows are chosen by our own reader, then scanned.
             files = relational.materialize(self, dataset, f"{self._scratch_folder()}/{dataset.fingerprint[:16]}")
-        relation = self._connection.read_parquet(files.paths, hive_partitioning=files.hive)
-        chosen = ", ".join('"' + c.replace('"', '""') + '"' for c in dataset.columns)
-        return nw.from_native(relation.select(chosen))
+        if not files.paths:
+            return nw.from_native(self._connection.from_arrow(dataset.schema.empty_table()))
+        relation = self._connection.sql(
+            f"SELECT {', '.join(map(_quoted, dataset.columns))} "  # noqa: S608 (names are quoted)
+            f"FROM read_parquet($paths{_hive_options(dataset)})",
+            params={"paths": files.paths},
+        )
+        return nw.from_native(relation)
 
     def write(self, frame: Any, path: str, *, mode: str = "fail") -> Dataset:
         from parquetry import relational
@@ -115,3 +121,19 @@ class LocalEngine(Engine):
             self._scratch = tempfile.mkdtemp(prefix="parquetry-")
             atexit.register(shutil.rmtree, self._scratch, ignore_errors=True)
         return self._scratch
+
+
+def _hive_options(dataset: Dataset) -> str:
+    """How DuckDB reads folder names: as the types that the dataset gives them, never a guess."""
+    if not dataset.partition_columns:
+        return ", hive_partitioning=false"
+    named = {
+        name: "BIGINT" if dataset.full_schema.field(name).type == pa.int64() else "VARCHAR"
+        for name in dataset.partition_columns
+    }
+    types = ", ".join(f"{_quoted(name)}: {kind}" for name, kind in named.items())
+    return f", hive_partitioning=true, hive_types={{{types}}}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -27,12 +27,13 @@ from pyspark.sql import SparkSession
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_memory, parse_bytes
 from parquetry.engines.packing import library_archive
-from parquetry.engines.tasks import Guarded, GuardedFold
+from parquetry.engines.tasks import Guarded, GuardedFold, answered
 from parquetry.errors import BadParameter, EngineLost, EngineUnreachable, JavaMissing, NotEnoughSlots, ParquetryError
 from parquetry.reduction import FAN_IN, TreeMerge
 
 _WAVE = 4  # items of map a core that one Spark job takes, so that results stay bounded
 _CONNECT_SECONDS = 10.0
+_START_SECONDS = 28.0  # an application's start on a master that answers takes about 5
 _RESULT = "number long, payload binary"
 _MARK = re.compile(r"parquetry-error:([A-Za-z0-9+/=]+):end")
 
@@ -47,13 +48,23 @@ def open_here(where: Any, *, workers: int | None, memory: int | None, progress: 
         if workers is not None or memory is not None:
             raise BadParameter("workers= and memory= are the Spark Connect server's to set.", fix="Leave them out.")
         _require_answer(where, default_port=15002)
-        return SparkEngine(SparkSession.builder.remote(where).getOrCreate(), owned=True, progress=progress)
+        session = answered(lambda: _connected(where), where, _START_SECONDS)
+        return SparkEngine(session, owned=True, progress=progress)
     _require_java()
     if where.startswith("spark://"):
         for master in where.removeprefix("spark://").split(","):
             _require_answer(f"spark://{master}", default_port=7077)
     active = SparkSession.getActiveSession()
-    session = _build(where, workers, memory)
+    if active is not None and where not in ("spark", active.sparkContext.master):
+        raise BadParameter(
+            f"A Spark session on {active.sparkContext.master} is open in this process; {where} was asked for.",
+            why="A process has one Spark context at a time.",
+            fix="Stop that session first, or pass it to open_engine.",
+        )
+    if where.startswith("spark://"):
+        session = answered(lambda: _build(where, workers, memory), where, _START_SECONDS)
+    else:
+        session = _build(where, workers, memory)
     return SparkEngine(session, owned=active is None, progress=progress)
 
 
@@ -350,6 +361,12 @@ def _build(where: str, workers: int | None, memory: int | None) -> Any:
     for key, value in quiet.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _connected(address: str) -> Any:
+    session = SparkSession.builder.remote(address).getOrCreate()
+    _ = session.version  # the first thing that asks the server
+    return session
 
 
 def _require_java() -> None:

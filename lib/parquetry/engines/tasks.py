@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from parquetry.errors import ParquetryError, TaskFailed
+from parquetry.errors import EngineUnreachable, ParquetryError, TaskFailed
 from parquetry.reduction import fold
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -54,6 +56,35 @@ class GuardedFold:
 
     def __call__(self, states: Sequence[Any]) -> Any:
         return Guarded(lambda group: fold(self.merge, group), self.label)(states)
+
+
+def answered(opening: Callable[[], Any], address: str, seconds: float) -> Any:
+    """What ``opening`` gives, if it gives it in time.
+
+    A peer that takes the connection and then says nothing is beyond the clients' own timeouts.
+
+    Raises
+    ------
+    EngineUnreachable
+        It took longer, or failed to connect.
+    """
+    result: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(opening())
+        except BaseException as error:  # noqa: BLE001 (handed on to the caller's thread)
+            result.set_exception(error)
+
+    # A daemon: what never ends must not keep the process from ending.
+    Thread(target=run, name=f"open {address}", daemon=True).start()
+    try:
+        return result.result(seconds)
+    except TimeoutError as error:
+        why = str(error) or f"Somebody listens there, and has not answered in {seconds:.0f} seconds."
+        raise EngineUnreachable(
+            f"Nobody answers at {address}.", why=why, fix="Check the address, and what runs there."
+        ) from error
 
 
 def failed(error: BaseException, label: str) -> TaskFailed:
