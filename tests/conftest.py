@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ import pytest
 
 import parquetry as pqy
 
+pytest_plugins = ["clusters"]
 ENGINES = ("local", "dask", "spark")
 WORKERS = 2
 
@@ -37,7 +39,9 @@ def spark_engine() -> Iterator[Any]:
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Each engine in turn."""
+    """Each engine in turn; workers get the test module's own functions by value."""
+    if request.module.__name__ not in cloudpickle.list_registry_pickle_by_value():
+        cloudpickle.register_pickle_by_value(request.module)
     if request.param == "local":
         with pqy.open_engine("local", workers=WORKERS) as opened:
             yield opened

@@ -116,7 +116,7 @@ def test_coefficients_are_those_of_scikit_learn(synthetic):
     out, _ = synthetic
     weights = json.loads((out / "coefficients.json").read_text())
     generated = next((out.parents[2] / "cache").rglob("*.parquet"))
-    train, test = (d.to_pandas() for d in pqy.open_dataset(generated).split(test=0.2, seed=0))
+    train, test = (d.to_pandas() for d in pqy.open_dataset(generated).split(test=0.2, seed=42))
     kinds = sorted(train["ocean_proximity"].unique())
     numbers = [c for c in train if c not in ("ocean_proximity", "median_house_value")]
     median, mean, scale = train[numbers].median(), None, None

@@ -131,6 +131,7 @@ class TreeMemory:
         self._root = psutil.Process(pid)
         self.seen: dict[int, Any] = {pid: self._root}
         self._drivers = {pid}
+        self._new: set[int] = set()
         self._peaks: dict[int, int] = {}
         self._sum = 0
         self._samples = 0
@@ -160,6 +161,7 @@ class TreeMemory:
         """Kill what is left of the tree."""
         psutil = _psutil()
         self._list()
+        self._list()  # those that are new count at the second look
         alive = [p for p in self.seen.values() if p.is_running()]
         for process in alive:
             try:
@@ -173,9 +175,12 @@ class TreeMemory:
             children = self._root.children(recursive=True)
         except self._gone:
             return
+        # A JVM that starts a command is two JVMs for a moment, with one memory: who is new is counted from the
+        # second look on. Linux keeps the peak, so nothing of a process that stays is missed.
         for child in children:
-            if child.pid not in self.seen:
-                self.seen[child.pid] = child
+            if child.pid in self._new:
+                self.seen.setdefault(child.pid, child)
+        self._new = {child.pid for child in children}
         for child in children:
             # Spark's launcher becomes its JVM, so a process is asked for its name every time.
             if child.pid not in self._drivers and self._is_jvm_of_driver(child):

@@ -16,7 +16,7 @@ from distributed.scheduler import KilledWorker
 
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
-from parquetry.engines.packing import library_archive
+from parquetry.engines.packing import library_archive, library_digest
 from parquetry.engines.tasks import Guarded, GuardedFold, answered
 from parquetry.errors import BadParameter, EngineLost, EngineUnreachable, NotEnoughSlots
 from parquetry.reduction import FAN_IN
@@ -61,7 +61,9 @@ class DaskEngine(Engine):
             raise EngineUnreachable("The Dask scheduler has no worker.", fix="Start workers, then open the engine.")
         self.parallelism = sum(w["nthreads"] for w in workers.values())
         self.memory = min((w["memory_limit"] or machine_memory()) // w["nthreads"] for w in workers.values())
-        _bring_library(client)
+        if not owned:
+            # The workers of a cluster of our own run from the same installation.
+            _bring_library(client)
 
     def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
         shared = self._share(task, label)
@@ -256,7 +258,7 @@ def _call(task: Any, item: Any) -> Any:
 
 def _connect(address: str) -> Client:
     try:
-        return answered(lambda: Client(address, timeout=_CONNECT_SECONDS), address, _CONNECT_SECONDS + 5)
+        client: Client = answered(lambda: Client(address, timeout=_CONNECT_SECONDS), address, _CONNECT_SECONDS + 5)
     except EngineUnreachable:
         raise
     except (OSError, TimeoutError, ValueError) as error:
@@ -265,19 +267,24 @@ def _connect(address: str) -> Client:
             why=str(error),
             fix="Check the address and that the scheduler runs; or use 'dask' for a cluster on this machine.",
         ) from error
+    return client
 
 
 def _bring_library(client: Client) -> None:
-    """Send this library to workers that do not have this very version of it."""
+    """Send this library to the workers; what it is built on must be there already.
+
+    Raises
+    ------
+    EngineUnreachable
+        A worker has already loaded another version of it.
+    """
     archive, digest = library_archive()
-    found = client.run(_library_digest)
-    if any(value != digest for value in found.values()):
-        client.upload_file(str(archive))
-
-
-def _library_digest() -> str | None:
-    try:
-        from parquetry.engines.packing import library_digest
-    except ImportError:
-        return None
-    return library_digest()
+    client.upload_file(str(archive))
+    found = client.run(library_digest)
+    others = sorted(worker for worker, value in found.items() if value != digest)
+    if others:
+        raise EngineUnreachable(
+            f"The worker {others[0]} runs another version of this library.",
+            why="It had loaded it before this one was sent.",
+            fix="Restart the workers: client.restart().",
+        )

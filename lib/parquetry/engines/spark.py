@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,13 +28,22 @@ from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_memory, parse_bytes
 from parquetry.engines.packing import library_archive
 from parquetry.engines.tasks import Guarded, GuardedFold, answered
-from parquetry.errors import BadParameter, EngineLost, EngineUnreachable, JavaMissing, NotEnoughSlots, ParquetryError
+from parquetry.errors import (
+    BadParameter,
+    EngineLost,
+    EngineUnreachable,
+    JavaMissing,
+    NotEnoughSlots,
+    ParquetryError,
+    TaskFailed,
+)
 from parquetry.reduction import FAN_IN, TreeMerge
 
 _WAVE = 4  # items of map a core that one Spark job takes, so that results stay bounded
 _CONNECT_SECONDS = 10.0
 _START_SECONDS = 28.0  # an application's start on a master that answers takes about 5
 _RESULT = "number long, payload binary"
+_LACKING = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 _MARK = re.compile(r"parquetry-error:([A-Za-z0-9+/=]+):end")
 
 
@@ -103,7 +112,7 @@ class SparkEngine(Engine):
             frame, left = self._calls(task, items, label), len(items)
             while left > FAN_IN:
                 left = -(-left // FAN_IN)
-                fold = _Merge(GuardedFold(merge, label), label)
+                fold = _Merge(cloudpickle.dumps(GuardedFold(merge, label)))
                 grouped = frame.selectExpr(f"number div {FAN_IN} as parent", "number", "payload")
                 frame = grouped.repartition(left, "parent").mapInArrow(fold, _RESULT)
             payloads = self._run(frame, label)
@@ -135,7 +144,7 @@ class SparkEngine(Engine):
                 f"{label} needs {size} slots at once; the cluster has {self.parallelism}.",
                 fix="Ask for more executors or cores, or lower the size of the gang.",
             )
-        join = _Join(Guarded(task, label), size)
+        join = _Join(cloudpickle.dumps(Guarded(task, label)), size)
         frame = self.session.range(0, size, 1, size).mapInArrow(join, _RESULT, barrier=True)
         return [pickle.loads(p) for p in self._run(frame, label)]
 
@@ -144,7 +153,7 @@ class SparkEngine(Engine):
             self.session.stop()
 
     def _calls(self, task: Callable[[Any], Any], items: Sequence[Any], label: str) -> Any:
-        call = _Call(Guarded(task, label), _pickled(items))
+        call = _Call(cloudpickle.dumps(Guarded(task, label)), _pickled(items))
         return self.session.range(0, len(items), 1, max(1, len(items))).mapInArrow(call, _RESULT)
 
     def _run(self, frame: Any, label: str) -> list[bytes]:
@@ -234,26 +243,30 @@ class SparkMember:
 
 @dataclass(frozen=True)
 class _Call:
-    """``task(item)`` for the numbers that a partition holds."""
+    """``task(item)`` for the numbers that a partition holds; both pickled by cloudpickle itself.
 
-    task: Guarded
+    PySpark brings a copy of its own, which does not know what was registered with cloudpickle.
+    """
+
+    task: bytes
     items: list[bytes]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        task = _unpickled(self.task)
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 item = pickle.loads(self.items[number])
-                yield _row(number, _carried(self.task, item))
+                yield _row(number, _carried(task, item))
 
 
 @dataclass(frozen=True)
 class _Merge:
     """Merges the states of each group that a partition holds, in order of number."""
 
-    fold: GuardedFold
-    label: str
+    fold: bytes
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        fold = _unpickled(self.fold)
         groups: dict[int, list[tuple[int, bytes]]] = {}
         for batch in batches:
             parents, numbers, payloads = (batch.column(i).to_pylist() for i in range(3))
@@ -261,18 +274,19 @@ class _Merge:
                 groups.setdefault(parent, []).append((number, payload))
         for parent, members in sorted(groups.items()):
             states = [pickle.loads(p) for _, p in sorted(members)]
-            yield _row(parent, _carried(self.fold, states))
+            yield _row(parent, _carried(fold, states))
 
 
 @dataclass(frozen=True)
 class _Join:
-    task: Guarded
+    task: bytes
     size: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        task = _unpickled(self.task)
         ranks = [n for batch in batches for n in batch.column(0).to_pylist()]
         for rank in ranks:
-            yield _row(rank, _carried(self.task, SparkMember(rank, self.size)))
+            yield _row(rank, _carried(task, SparkMember(rank, self.size)))
 
 
 @dataclass(frozen=True)
@@ -301,6 +315,12 @@ class _WriteParts:
         yield _row(number, _carried(Guarded(partial(self.writer.write, number), "write"), tables))
 
 
+@lru_cache(maxsize=4)
+def _unpickled(content: bytes) -> Any:
+    """A task, unpacked once in a worker that is used for many."""
+    return pickle.loads(content)
+
+
 class _Carrier(RuntimeError):
     """A typed error on its way through the JVM, which keeps only an error's text."""
 
@@ -317,6 +337,13 @@ def _unwrapped(error: PySparkException, label: str) -> ParquetryError:
     found = _MARK.search(str(error))
     if found:
         return pickle.loads(base64.b64decode(found.group(1)))  # type: ignore[no-any-return]
+    lacking = _LACKING.search(str(error))
+    if lacking:
+        return TaskFailed(
+            f"{label}: the workers have no module {lacking.group(1)!r}.",
+            why="A function or class that the work needs was defined in it.",
+            fix="Send it along (spark-submit --py-files), install it on the workers, or define it in the job itself.",
+        )
     return EngineLost(
         f"{label}: the Spark job failed.",
         why=str(error)[:2000],
@@ -355,18 +382,34 @@ def _build(where: str, workers: int | None, memory: int | None) -> Any:
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # Over TCP each task waits about 40 ms for delayed acknowledgments.
+        "spark.python.unix.domain.socket.enabled": str(hasattr(socket, "AF_UNIX")).lower(),
         "spark.executorEnv.OMP_NUM_THREADS": "1",
         "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
     }
     for key, value in quiet.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    try:
+        return builder.getOrCreate()
+    except PySparkException as error:
+        raise _unopened(where, error) from error
 
 
 def _connected(address: str) -> Any:
-    session = SparkSession.builder.remote(address).getOrCreate()
-    _ = session.version  # the first thing that asks the server
+    try:
+        session = SparkSession.builder.remote(address).getOrCreate()
+        _ = session.version  # the first thing that asks the server
+    except PySparkException as error:
+        raise _unopened(address, error) from error
     return session
+
+
+def _unopened(address: str, error: PySparkException) -> EngineUnreachable:
+    return EngineUnreachable(
+        f"No Spark session could be opened on {address}.",
+        why=str(error)[:500],
+        fix="Stop a session of another kind in this process first; look at the server's log.",
+    )
 
 
 def _require_java() -> None:
