@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 import parquetry as pqy
 from parquetry.engine import Member
-from parquetry.errors import UnknownColumn
+from parquetry.errors import TaskFailed, UnknownColumn
 from parquetry.testing import digests, write_mixed_table
 
 
@@ -91,3 +92,17 @@ def _refuse(_: int) -> None:
 @pytest.fixture(autouse=True)
 def _functions_travel_by_value() -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.mark.parametrize("cluster", ["dask_scheduler", "spark_engine"])
+def test_a_module_that_the_workers_lack_is_named(
+    cluster: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "of_my_own.py").write_text("def double(item):\n    return 2 * item\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    of_my_own = importlib.import_module("of_my_own")
+    found = request.getfixturevalue(cluster)
+    with pqy.open_engine(found if isinstance(found, str) else found.session) as engine:
+        with pytest.raises(TaskFailed, match="no module 'of_my_own'") as caught:
+            list(engine.map(of_my_own.double, [1], label="double"))
+        assert "--py-files" in caught.value.fix

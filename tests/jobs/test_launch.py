@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clusters import submit_environment
 
+from clusters import submit_environment
 from parquetry.testing import write_mixed_table
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from distributed.scheduler import KilledWorker
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
 from parquetry.engines.packing import library_archive, library_digest
-from parquetry.engines.tasks import Guarded, GuardedFold, answered
+from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, unpacked
 from parquetry.errors import BadParameter, EngineLost, EngineUnreachable, NotEnoughSlots
 from parquetry.reduction import FAN_IN
 
@@ -66,7 +66,7 @@ class DaskEngine(Engine):
             _bring_library(client)
 
     def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
-        shared = self._share(task, label)
+        shared = self._share(Guarded(task, label), label)
         waiting = iter(enumerate(items))
         token = uuid.uuid4().hex
 
@@ -89,20 +89,22 @@ class DaskEngine(Engine):
         *,
         label: str,
     ) -> Any:
-        shared = self._share(task, label)
+        if not items:
+            return None
+        shared = self._share(Guarded(task, label), label)
         token = uuid.uuid4().hex
         with self.progress.task(label, len(items)) as advance:
             level = [self._submit(_call, shared, item, key=f"{label}-{token}-{i}") for i, item in enumerate(items)]
             for future in level:
                 future.add_done_callback(lambda _: advance(1))
             height = 0
+            fold = self._share(GuardedFold(merge, label), f"merge-{label}")
             while len(level) > 1:
                 height += 1
                 groups = [level[i : i + FAN_IN] for i in range(0, len(level), FAN_IN)]
-                fold = GuardedFold(merge, label)
                 # Only the newest level is held here, so a state is freed once it is merged.
                 level = [
-                    self._submit(fold, group, key=f"merge-{label}-{token}-{height}-{i}")
+                    self._submit(_call, fold, group, key=f"merge-{label}-{token}-{height}-{i}")
                     for i, group in enumerate(groups)
                 ]
             return self._result(level[0], label)
@@ -135,9 +137,11 @@ class DaskEngine(Engine):
                 fix="Add workers, or lower the size of the gang.",
             )
         token = uuid.uuid4().hex
-        join = _Join(Guarded(task, label), size, token)
+        join = self._share(_Join(Guarded(task, label), size, token), label)
         futures = [
-            self.client.submit(join, rank, key=f"{label}-{token}-{rank}", workers=[slots[rank]], pure=False, retries=0)
+            self.client.submit(
+                _call, join, rank, key=f"{label}-{token}-{rank}", workers=[slots[rank]], pure=False, retries=0
+            )
             for rank in range(size)
         ]
         for future in as_completed(futures):
@@ -156,8 +160,7 @@ class DaskEngine(Engine):
 
     def _share(self, task: Callable[[Any], Any], label: str) -> Any:
         """The task as a future: sent once, kept by the cluster, computed anew if a worker is lost."""
-        guarded = Guarded(task, label)
-        return self.client.submit(_Constant(guarded), key=f"task-{label}-{uuid.uuid4().hex}", pure=False)
+        return self.client.submit(unpacked, packed(task), key=f"task-{label}-{uuid.uuid4().hex}", pure=False)
 
     def _submit(self, function: Any, *arguments: Any, key: str) -> Any:
         return self.client.submit(function, *arguments, key=key, pure=False)
@@ -220,14 +223,6 @@ class _Join:
 
     def __call__(self, rank: int) -> Any:
         return self.task(DaskMember(rank, self.size, self.token, []))
-
-
-@dataclass(frozen=True)
-class _Constant:
-    value: Any
-
-    def __call__(self) -> Any:
-        return self.value
 
 
 @dataclass(frozen=True)

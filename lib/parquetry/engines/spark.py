@@ -15,11 +15,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import cloudpickle
 import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -27,7 +26,7 @@ from pyspark.sql import SparkSession
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_memory, parse_bytes
 from parquetry.engines.packing import library_archive
-from parquetry.engines.tasks import Guarded, GuardedFold, answered
+from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, unpacked
 from parquetry.errors import (
     BadParameter,
     EngineLost,
@@ -35,7 +34,6 @@ from parquetry.errors import (
     JavaMissing,
     NotEnoughSlots,
     ParquetryError,
-    TaskFailed,
 )
 from parquetry.reduction import FAN_IN, TreeMerge
 
@@ -43,7 +41,6 @@ _WAVE = 4  # items of map a core that one Spark job takes, so that results stay 
 _CONNECT_SECONDS = 10.0
 _START_SECONDS = 28.0  # an application's start on a master that answers takes about 5
 _RESULT = "number long, payload binary"
-_LACKING = re.compile(r"ModuleNotFoundError: No module named '([^']+)'")
 _MARK = re.compile(r"parquetry-error:([A-Za-z0-9+/=]+):end")
 
 
@@ -112,7 +109,7 @@ class SparkEngine(Engine):
             frame, left = self._calls(task, items, label), len(items)
             while left > FAN_IN:
                 left = -(-left // FAN_IN)
-                fold = _Merge(cloudpickle.dumps(GuardedFold(merge, label)))
+                fold = _Merge(packed(GuardedFold(merge, label)))
                 grouped = frame.selectExpr(f"number div {FAN_IN} as parent", "number", "payload")
                 frame = grouped.repartition(left, "parent").mapInArrow(fold, _RESULT)
             payloads = self._run(frame, label)
@@ -144,7 +141,7 @@ class SparkEngine(Engine):
                 f"{label} needs {size} slots at once; the cluster has {self.parallelism}.",
                 fix="Ask for more executors or cores, or lower the size of the gang.",
             )
-        join = _Join(cloudpickle.dumps(Guarded(task, label)), size)
+        join = _Join(packed(Guarded(task, label)), size)
         frame = self.session.range(0, size, 1, size).mapInArrow(join, _RESULT, barrier=True)
         return [pickle.loads(p) for p in self._run(frame, label)]
 
@@ -153,7 +150,7 @@ class SparkEngine(Engine):
             self.session.stop()
 
     def _calls(self, task: Callable[[Any], Any], items: Sequence[Any], label: str) -> Any:
-        call = _Call(cloudpickle.dumps(Guarded(task, label)), _pickled(items))
+        call = _Call(packed(Guarded(task, label)), _pickled(items))
         return self.session.range(0, len(items), 1, max(1, len(items))).mapInArrow(call, _RESULT)
 
     def _run(self, frame: Any, label: str) -> list[bytes]:
@@ -252,11 +249,10 @@ class _Call:
     items: list[bytes]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        task = _unpickled(self.task)
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 item = pickle.loads(self.items[number])
-                yield _row(number, _carried(task, item))
+                yield _row(number, _carried(self.task, item))
 
 
 @dataclass(frozen=True)
@@ -266,7 +262,6 @@ class _Merge:
     fold: bytes
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        fold = _unpickled(self.fold)
         groups: dict[int, list[tuple[int, bytes]]] = {}
         for batch in batches:
             parents, numbers, payloads = (batch.column(i).to_pylist() for i in range(3))
@@ -274,7 +269,7 @@ class _Merge:
                 groups.setdefault(parent, []).append((number, payload))
         for parent, members in sorted(groups.items()):
             states = [pickle.loads(p) for _, p in sorted(members)]
-            yield _row(parent, _carried(fold, states))
+            yield _row(parent, _carried(self.fold, states))
 
 
 @dataclass(frozen=True)
@@ -283,10 +278,9 @@ class _Join:
     size: int
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        task = _unpickled(self.task)
         ranks = [n for batch in batches for n in batch.column(0).to_pylist()]
         for rank in ranks:
-            yield _row(rank, _carried(task, SparkMember(rank, self.size)))
+            yield _row(rank, _carried(self.task, SparkMember(rank, self.size)))
 
 
 @dataclass(frozen=True)
@@ -312,22 +306,16 @@ class _WriteParts:
         context = TaskContext.get()
         number = context.partitionId() if context is not None else 0
         tables = (pa.Table.from_batches([b]) for b in batches)
-        yield _row(number, _carried(Guarded(partial(self.writer.write, number), "write"), tables))
-
-
-@lru_cache(maxsize=4)
-def _unpickled(content: bytes) -> Any:
-    """A task, unpacked once in a worker that is used for many."""
-    return pickle.loads(content)
+        yield _row(number, _carried(packed(Guarded(partial(self.writer.write, number), "write")), tables))
 
 
 class _Carrier(RuntimeError):
     """A typed error on its way through the JVM, which keeps only an error's text."""
 
 
-def _carried(task: Callable[[Any], Any], item: Any) -> bytes:
+def _carried(task: bytes, item: Any) -> bytes:
     try:
-        return bytes(cloudpickle.dumps(task(item), protocol=5))
+        return packed(unpacked(task)(item))
     except ParquetryError as error:
         text = base64.b64encode(pickle.dumps(error)).decode()
         raise _Carrier(f"{error} [parquetry-error:{text}:end]") from None
@@ -337,13 +325,6 @@ def _unwrapped(error: PySparkException, label: str) -> ParquetryError:
     found = _MARK.search(str(error))
     if found:
         return pickle.loads(base64.b64decode(found.group(1)))  # type: ignore[no-any-return]
-    lacking = _LACKING.search(str(error))
-    if lacking:
-        return TaskFailed(
-            f"{label}: the workers have no module {lacking.group(1)!r}.",
-            why="A function or class that the work needs was defined in it.",
-            fix="Send it along (spark-submit --py-files), install it on the workers, or define it in the job itself.",
-        )
     return EngineLost(
         f"{label}: the Spark job failed.",
         why=str(error)[:2000],
@@ -357,7 +338,7 @@ def _row(number: int, payload: bytes) -> pa.RecordBatch:
 
 def _pickled(items: Sequence[Any]) -> list[bytes]:
     # Each by itself: a worker unpacks only the items that it works on.
-    return [cloudpickle.dumps(item, protocol=5) for item in items]
+    return [packed(item) for item in items]
 
 
 def _spark_schema(schema: pa.Schema) -> Any:

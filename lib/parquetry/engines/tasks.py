@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Thread
 from typing import Any
 
+import cloudpickle
 from threadpoolctl import threadpool_limits
 
 from parquetry.errors import EngineUnreachable, ParquetryError, TaskFailed
@@ -84,6 +87,31 @@ def answered(opening: Callable[[], Any], address: str, seconds: float) -> Any:
         why = str(error) or f"Somebody listens there, and has not answered in {seconds:.0f} seconds."
         raise EngineUnreachable(
             f"Nobody answers at {address}.", why=why, fix="Check the address, and what runs there."
+        ) from error
+
+
+def packed(task: Any) -> bytes:
+    """A task on its way to the workers: what cloudpickle was told to send by value goes by value."""
+    return bytes(cloudpickle.dumps(task, protocol=5))
+
+
+@lru_cache(maxsize=4)
+def unpacked(content: bytes) -> Any:
+    """The task again; once in a worker process that is used for many.
+
+    Raises
+    ------
+    TaskFailed
+        It needs a module that the worker does not have.
+    """
+    try:
+        return pickle.loads(content)
+    except ModuleNotFoundError as error:
+        raise TaskFailed(
+            f"The workers have no module {error.name!r}.",
+            why="A function or class that the work needs was defined in it.",
+            fix="Send it along (spark-submit --py-files, client.upload_file), install it there, "
+            "or define it in the job itself.",
         ) from error
 
 
