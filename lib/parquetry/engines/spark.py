@@ -38,7 +38,7 @@ from parquetry.errors import (
 from parquetry.reduction import FAN_IN, TreeMerge
 
 _WAVE = 4  # items of map a core that one Spark job takes, so that results stay bounded
-_TASKS_A_SLOT = 2  # a Spark task that runs Python costs 50 ms: several items share one
+_ITEMS_A_TASK = 8  # a Spark task that runs Python costs 50 ms: that many items may share one
 _CONNECT_SECONDS = 10.0
 _START_SECONDS = 28.0  # an application's start on a master that answers takes about 5
 _RESULT = "number long, payload binary"
@@ -152,7 +152,7 @@ class SparkEngine(Engine):
 
     def _calls(self, task: Callable[[Any], Any], items: Sequence[Any], label: str) -> Any:
         call = _Call(packed(Guarded(task, label)), _pickled(items))
-        partitions = max(1, min(len(items), _TASKS_A_SLOT * self.parallelism))
+        partitions = max(1, min(len(items), max(self.parallelism, -(-len(items) // _ITEMS_A_TASK))))
         return self.session.range(0, len(items), 1, partitions).mapInArrow(call, _RESULT)
 
     def _run(self, frame: Any, label: str) -> list[bytes]:
