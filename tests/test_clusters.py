@@ -15,7 +15,7 @@ import pytest
 
 import parquetry as pqy
 from parquetry.engine import Member
-from parquetry.errors import TaskFailed, UnknownColumn
+from parquetry.errors import BadParameter, TaskFailed, UnknownColumn
 from parquetry.testing import digests, write_mixed_table
 
 
@@ -106,3 +106,15 @@ def test_a_module_that_the_workers_lack_is_named(
         with pytest.raises(TaskFailed, match="no module 'of_my_own'") as caught:
             list(engine.map(of_my_own.double, [1], label="double"))
         assert "--py-files" in caught.value.fix
+
+
+@pytest.mark.parametrize("setting", [{"workers": 2}, {"memory": "1GiB"}], ids=["workers", "memory"])
+def test_settings_that_would_be_ignored_are_refused(dask_engine: Any, setting: dict[str, Any]) -> None:
+    for where in (dask_engine.client, "tcp://127.0.0.1:1", "sc://127.0.0.1:1"):
+        with pytest.raises(BadParameter, match=f"{next(iter(setting))}=.* cannot be set"):
+            pqy.open_engine(where, **setting)
+
+
+def test_a_master_with_its_own_cores_takes_no_workers() -> None:
+    with pytest.raises(BadParameter, match="workers=3 cannot be set"):
+        pqy.open_engine("local[2]", workers=3)

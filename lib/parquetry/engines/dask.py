@@ -17,8 +17,8 @@ from distributed.scheduler import KilledWorker
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
 from parquetry.engines.packing import library_archive, library_digest
-from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, unpacked
-from parquetry.errors import BadParameter, EngineLost, EngineUnreachable, NotEnoughSlots
+from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, refuse_settings, unpacked
+from parquetry.errors import EngineLost, EngineUnreachable, NotEnoughSlots
 from parquetry.reduction import FAN_IN
 
 _CONNECT_SECONDS = 20
@@ -28,11 +28,11 @@ _IN_FLIGHT = 4  # results of map a worker that may wait to be taken
 
 def open_here(where: Any, *, workers: int | None, memory: int | None, progress: bool | None) -> DaskEngine:
     """Open the Dask engine on what ``open_engine`` was given."""
+    if where != "dask":
+        refuse_settings("a Dask cluster that runs already", workers=workers, memory=memory)
     if isinstance(where, Client):
         return DaskEngine(where, progress=progress)
     if where != "dask":
-        if workers is not None:
-            raise BadParameter(f"workers={workers} cannot be set for the cluster at {where}.", fix="Leave workers out.")
         return DaskEngine(_connect(where), owned=[], progress=progress)
     count = workers or machine_cores()
     cluster = LocalCluster(

@@ -26,7 +26,7 @@ from pyspark.sql import SparkSession
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_memory, parse_bytes
 from parquetry.engines.packing import library_archive
-from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, unpacked
+from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, refuse_settings, unpacked
 from parquetry.errors import (
     BadParameter,
     EngineLost,
@@ -48,12 +48,12 @@ _MARK = re.compile(r"parquetry-error:([A-Za-z0-9+/=]+):end")
 def open_here(where: Any, *, workers: int | None, memory: int | None, progress: bool | None) -> SparkEngine:
     """Open the Spark engine on what ``open_engine`` was given."""
     if not isinstance(where, str):
+        refuse_settings("a Spark session that is open already", workers=workers, memory=memory)
         return SparkEngine(where, progress=progress)
     # Without this the workers take whichever python3 comes first on their PATH.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if where.startswith("sc://"):
-        if workers is not None or memory is not None:
-            raise BadParameter("workers= and memory= are the Spark Connect server's to set.", fix="Leave them out.")
+        refuse_settings("a Spark Connect server", workers=workers, memory=memory)
         _require_answer(where, default_port=15002)
         session = answered(lambda: _connected(where), where, _START_SECONDS)
         return SparkEngine(session, owned=True, progress=progress)
@@ -61,6 +61,8 @@ def open_here(where: Any, *, workers: int | None, memory: int | None, progress: 
     if where.startswith("spark://"):
         for master in where.removeprefix("spark://").split(","):
             _require_answer(f"spark://{master}", default_port=7077)
+    if not (where == "spark" and not _submitted()) and not where.startswith("spark://"):
+        refuse_settings("a Spark master that has its own number of cores", workers=workers)
     active = SparkSession.getActiveSession()
     if active is not None and where not in ("spark", active.sparkContext.master):
         raise BadParameter(
@@ -351,10 +353,9 @@ def _spark_schema(schema: pa.Schema) -> Any:
 
 def _build(where: str, workers: int | None, memory: int | None) -> Any:
     builder = SparkSession.builder.appName("parquetry")
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ or "spark.master" in os.environ.get("PYSPARK_SUBMIT_ARGS", "")
     if where != "spark":
         builder = builder.master(where)
-    elif not submitted:
+    elif not _submitted():
         builder = builder.master(f"local[{workers or '*'}]")
     size = None if memory is None else f"{max(1, memory // 2**20)}m"
     if size is not None:
@@ -393,6 +394,11 @@ def _unopened(address: str, error: PySparkException) -> EngineUnreachable:
         why=str(error)[:500],
         fix="Stop a session of another kind in this process first; look at the server's log.",
     )
+
+
+def _submitted() -> bool:
+    """Whether ``spark-submit`` started this process, and so chose the master."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ or "spark.master" in os.environ.get("PYSPARK_SUBMIT_ARGS", "")
 
 
 def _require_java() -> None:

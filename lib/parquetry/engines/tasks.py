@@ -15,7 +15,7 @@ from typing import Any
 import cloudpickle
 from threadpoolctl import threadpool_limits
 
-from parquetry.errors import EngineUnreachable, ParquetryError, TaskFailed
+from parquetry.errors import BadParameter, EngineUnreachable, ParquetryError, TaskFailed
 from parquetry.reduction import fold
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -59,6 +59,17 @@ class GuardedFold:
 
     def __call__(self, states: Sequence[Any]) -> Any:
         return Guarded(lambda group: fold(self.merge, group), self.label)(states)
+
+
+def refuse_settings(of: str, **settings: Any) -> None:
+    """Raise BadParameter for a setting that the engine could only ignore."""
+    for name, value in settings.items():
+        if value is not None:
+            raise BadParameter(
+                f"{name}={value} cannot be set for {of}.",
+                why="It was decided where that was started.",
+                fix=f"Leave {name} out, or set it there.",
+            )
 
 
 def answered(opening: Callable[[], Any], address: str, seconds: float) -> Any:
