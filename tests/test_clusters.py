@@ -118,3 +118,13 @@ def test_settings_that_would_be_ignored_are_refused(dask_engine: Any, setting: d
 def test_a_master_with_its_own_cores_takes_no_workers() -> None:
     with pytest.raises(BadParameter, match="workers=3 cannot be set"):
         pqy.open_engine("local[2]", workers=3)
+
+
+def test_work_reads_well_in_the_spark_ui_and_the_dask_dashboard(spark_engine: Any, dask_engine: Any) -> None:
+    label = "fit-LinearRegression-pass-7"
+    for engine in (spark_engine, dask_engine):
+        assert engine.reduce(abs, max, [1, -2], label=label) == 2
+    jobs = spark_engine.session.sparkContext._jsc.sc().statusStore().jobsList(None)
+    assert f"Some({label})" in {jobs.apply(i).description().toString() for i in range(jobs.size())}
+    seen = dask_engine.client.run_on_scheduler(lambda dask_scheduler: [e[0] for e in dask_scheduler.transition_log])
+    assert any(str(key).startswith(f"{label}-") for key in seen)

@@ -200,3 +200,15 @@ def test_an_estimator_that_cannot_be_cloned(local: Any, houses: Path) -> None:
         pipeline = make_pipeline(FunctionTransformer(np.log1p, kw_args={"where": file}), LinearRegression())
         with pytest.raises(StepNotPicklable, match="cannot be"):
             pqy.fit(pipeline, houses, target="price", features=["area"], engine=local)
+
+
+def test_weights_go_to_the_last_step_alone(local: Any, write_parquet: Any) -> None:
+    rng = np.random.default_rng(3)
+    columns = {"x": rng.normal(size=400), "y": rng.normal(size=400), "w": rng.uniform(0.1, 9.0, 400)}
+    data = pqy.open_dataset(write_parquet(columns))
+    frame = data.to_pandas()
+    pipeline = make_pipeline(StandardScaler(), Ridge(alpha=50.0))
+    ours = pqy.fit(pipeline, data, target="y", features=["x"], sample_weight="w", engine=local)
+    theirs = clone(pipeline).fit(frame[["x"]], frame["y"], ridge__sample_weight=frame["w"])
+    np.testing.assert_allclose(ours[0].mean_, theirs[0].mean_, rtol=1e-12)
+    np.testing.assert_allclose(ours[1].coef_, theirs[1].coef_, rtol=1e-9)

@@ -144,8 +144,9 @@ def test_bad_input(local: Any, houses: Path, model: Any, tmp_path: Path, write_p
         pqy.predict(
             model, pqy.open_dataset(write_parquet(data.to_pandas().drop(columns="age"), "no-age")), to=tmp_path / "a"
         )
+    area = pqy.fit(LinearRegression(), data, target="price", features=["area"], engine=local)
     with pytest.raises(WrongColumnType, match="target 'place' is string"):
-        pqy.evaluate(model, data, target="place", features=NUMBERS, engine=local)
+        pqy.evaluate(area, data, target="place", engine=local)
     with pytest.raises(BadParameter, match="neither predicts numbers nor classes"):
         pqy.evaluate(KMeans(), data, target="price", features=["area"], engine=local)
     gap = pqy.open_dataset(
@@ -164,3 +165,19 @@ def test_unseen_class_is_named(local: Any, houses: Path, write_parquet: Any) -> 
     other = pqy.open_dataset(write_parquet(data.to_pandas().assign(place="moon"), "moon"))
     with pytest.raises(WrongColumnType, match="never seen: 'moon'"):
         pqy.evaluate(model, other, target="place", engine=local)
+
+
+def test_columns_in_another_order_are_refused(local: Any, houses: Path, model: Any, tmp_path: Path) -> None:
+    with pytest.raises(BadParameter, match="Columns in another order"):
+        pqy.predict(model, houses, to=tmp_path / "a", features=["rooms", "area", "age", "place"], engine=local)
+
+
+def test_a_chosen_threshold_counts(local: Any, houses: Path, write_parquet: Any) -> None:
+    from sklearn.model_selection import FixedThresholdClassifier
+
+    frame = pqy.open_dataset(houses).to_pandas().assign(town=lambda f: (f["place"] == "town").astype(int))
+    town = pqy.open_dataset(write_parquet(frame, "town"))
+    model = FixedThresholdClassifier(LogisticRegression(), threshold=0.1).fit(frame[["area"]], frame["town"])
+    scores = pqy.evaluate(model, town, target="town", features=["area"], engine=local)
+    expected = metrics.confusion_matrix(frame["town"], model.predict(frame[["area"]]))
+    assert scores["confusion_matrix"] == expected.tolist()

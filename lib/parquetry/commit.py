@@ -30,6 +30,7 @@ from parquetry.errors import (
     BadParameter,
     OutputExists,
     OutputNotWritable,
+    ParquetryError,
     WriteConflict,
     WrongColumnType,
 )
@@ -133,7 +134,7 @@ class CommittedWrite:
         return PartWriter(self.filesystem, self.folder, storable(schema), self.token)
 
     def run(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[Part]]) -> None:
-        """Let ``write`` make the parts, then commit them; on any error remove them again."""
+        """Let ``write`` make the parts, then commit them; what was refused or never committed is removed."""
         writer = self.writer(schema)
         self._check_table(writer.schema)
         marker = posixpath.join(self.folder, f"{_MARKER}{self.token}")
@@ -141,13 +142,23 @@ class CommittedWrite:
         with self.filesystem.open_output_stream(marker) as stream:
             stream.write(b"")
         try:
-            self.commit(writer.schema, list(write(writer)))
+            parts = list(write(writer))
         except BaseException:
-            self.filesystem.delete_file(marker)
-            self.clean_up()
+            self._give_up(marker)
             raise
+        try:
+            self.commit(writer.schema, parts)
+        except ParquetryError:
+            self._give_up(marker)
+            raise
+        # Any other end of a commit may have come after the log took it: its files must stay.
         with suppress(OSError):  # the rows are committed: what is left of the marker does no harm
             self.filesystem.delete_file(marker)
+
+    def _give_up(self, marker: str) -> None:
+        with suppress(OSError):
+            self.filesystem.delete_file(marker)
+        self.clean_up()
 
     def commit(self, schema: pa.Schema, parts: Sequence[Part]) -> None:
         """Name the parts in the table's log: the one moment at which readers see them."""

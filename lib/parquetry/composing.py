@@ -6,6 +6,7 @@ in step, so that their passes share one read of the data.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,9 @@ def fit_pipeline(pipeline: Any, view: View, fitting: Fitting) -> Asking:
         if step is None or step == "passthrough":
             fitted.append((name, step))
             continue
-        fitted.append((name, (yield from fitting.step(step, view, name))))
+        # scikit-learn passes weights to the step that they are meant for: here the last one.
+        seen = view if i == last else replace(view, sample_weight=None)
+        fitted.append((name, (yield from fitting.step(step, seen, name))))
         if i < last:
             view = view.through(fitted[-1][1])
     pipeline.steps = fitted

@@ -24,19 +24,33 @@ _EPSILON = float(np.finfo(np.float64).eps)  # scikit-learn's floor in MAPE and l
 
 @dataclass(frozen=True, eq=False)
 class Applied:
-    """A view's step: X becomes what one of the model's methods makes of it."""
+    """A view's step: X becomes the model's predictions, one column an output."""
 
     model: Any
-    method: str = "predict"
 
     def __call__(self, x: Any) -> Any:
-        values = np.asarray(apply(self.model, self.method, x))
+        values = np.asarray(apply(self.model, "predict", x))
         return values.reshape(-1, 1) if values.ndim == 1 else values
 
 
-def predicted(model: Any, view: View, method: str = "predict") -> View:
+@dataclass(frozen=True, eq=False)
+class ClassAndProbabilities:
+    """A view's step: the predicted class's position in ``classes_``, then the probabilities.
+
+    The class is asked for by itself: a tuned threshold may not choose the likeliest one.
+    """
+
+    model: Any
+
+    def __call__(self, x: Any) -> Any:
+        position = {c: i for i, c in enumerate(self.model.classes_.tolist())}
+        chosen = [position[c] for c in np.asarray(apply(self.model, "predict", x)).tolist()]
+        return np.column_stack([chosen, np.asarray(apply(self.model, "predict_proba", x))])
+
+
+def predicted(model: Any, view: View) -> View:
     """The view whose X is the model's predictions, one column an output."""
-    return replace(view, steps=(*view.steps, Applied(model, method)), step_names=None)
+    return replace(view, steps=(*view.steps, Applied(model)), step_names=None)
 
 
 # --- regression -----------------------------------------------------------------------------
@@ -166,7 +180,7 @@ class ClassificationErrors(Reduction[ClassCounts, ClassCounts]):
     ----------
     classes : ndarray of shape (n_classes,)
     probabilities : bool
-        Whether X's columns are probabilities (else X is the predicted class).
+        Whether X is the predicted class's position and then the probabilities (else the class).
     """
 
     label = "classification-errors"
@@ -180,12 +194,13 @@ class ClassificationErrors(Reduction[ClassCounts, ClassCounts]):
         position = {c: i for i, c in enumerate(self.classes.tolist())}
         truth = np.array([position.get(v, -1) for v in batch.y.tolist()])
         known = truth >= 0
-        guess = x.argmax(axis=1) if self.probabilities else np.array([position[v] for v in x[:, 0].tolist()])
+        guess = x[:, 0].astype(np.int64) if self.probabilities else np.array([position[v] for v in x[:, 0].tolist()])
         matrix = np.zeros((len(position), len(position)))
         np.add.at(matrix, (truth[known], guess[known]), weights[known])
         loss = 0.0
         if self.probabilities:
-            share = x[np.arange(len(x)), np.maximum(truth, 0)] / x.sum(axis=1)
+            shares = x[:, 1:]
+            share = shares[np.arange(len(x)), np.maximum(truth, 0)] / shares.sum(axis=1)
             loss = float(-np.log(np.clip(share, _EPSILON, 1 - _EPSILON))[known] @ weights[known])
         unseen = tuple(sorted({repr(v) for v, k in zip(batch.y.tolist(), known.tolist(), strict=True) if not k}))
         return ClassCounts(batch.num_rows, matrix, loss, unseen[:5])
@@ -207,7 +222,8 @@ class ClassificationErrors(Reduction[ClassCounts, ClassCounts]):
 def evaluate_classifier(model: Any, view: View, engine: Any) -> dict[str, Any]:
     """The classification metrics of a model over a view; macro averages over the classes."""
     with_probabilities = hasattr(model, "predict_proba")
-    seen = predicted(model, view, "predict_proba" if with_probabilities else "predict")
+    step = ClassAndProbabilities(model) if with_probabilities else Applied(model)
+    seen = replace(view, steps=(*view.steps, step), step_names=None)
     reduction = ClassificationErrors(np.asarray(model.classes_), probabilities=with_probabilities)
     found: dict[str, Any] = drive(_classification(reduction, seen), engine, verb="evaluate")
     return found

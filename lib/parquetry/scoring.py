@@ -130,13 +130,18 @@ def evaluate(
 
 def model_features(model: Any, features: Sequence[str] | None) -> Sequence[str] | None:
     """The columns that a model was fitted on, unless others are named."""
-    if features is not None:
-        return features
     report = getattr(model, "fit_report_", None)
-    if report is not None:
-        return list(report["inputs"])
-    names = getattr(model, "feature_names_in_", None)
-    return None if names is None else [str(n) for n in names]
+    names = getattr(model, "feature_names_in_", None) if report is None else report["inputs"]
+    known = None if names is None else [str(n) for n in names]
+    if features is None or known is None:
+        return known if features is None else features
+    if list(features) != known:
+        raise BadParameter(
+            f"The model was fitted on {known}, not on {list(features)}.",
+            why="Columns in another order would be taken for each other.",
+            fix="Leave features= out, or name the same columns in the same order.",
+        )
+    return features
 
 
 @dataclass(frozen=True)

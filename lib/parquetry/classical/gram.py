@@ -85,8 +85,10 @@ class Gram(Reduction[GramState, GramState]):
             sums = _shifted_products(columns, shift, weights)
         else:
             # Sparse columns are mostly zero: their means are small, and a shift would fill them.
-            sums = _sparse_products(batch.matrix, batch.y_floats, weights)
-            shift = np.zeros(len(sums) - 1)
+            means = [float(y.mean()) if self.centered else 0.0 for y in batch.y_floats]
+            shifted = [y - mean for y, mean in zip(batch.y_floats, means, strict=True)]
+            sums = _sparse_products(batch.matrix, shifted, weights)
+            shift = np.array([*np.zeros(batch.matrix.shape[1]), *means])
         state = _centered(sums, shift, batch.num_rows, centered=self.centered)
         if weights is not None:
             state.least_weight = float(weights.min())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Thread
+from threading import Thread, local
 from typing import Any
 
 import cloudpickle
@@ -20,6 +20,7 @@ from parquetry.reduction import fold
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _TRACE_LINES = 12
+_held = local()
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,11 @@ def failed(error: BaseException, label: str) -> TaskFailed:
 
 def hold_blas_to_one_thread() -> None:
     """One thread for BLAS and OpenMP in this process, for good; also in libraries loaded later."""
+    # OpenMP counts per calling thread. Looking for the loaded libraries takes milliseconds, a small task less.
+    if getattr(_held, "done", False):
+        return
     for name in _THREAD_VARIABLES:
         os.environ[name] = "1"
     # Without leaving the context the limit stays, which is what a worker process wants.
     threadpool_limits(1)
+    _held.done = True
