@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
 import tempfile
 import zipfile
 from functools import cache
@@ -34,6 +36,7 @@ def library_archive() -> tuple[Path, str]:
     """A zip that can stand on a worker's ``sys.path``, and its digest; made once a process."""
     digest = library_digest()
     folder = Path(tempfile.mkdtemp(prefix="parquetry-library-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     archive = folder / f"parquetry_library_{digest[:12]}.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name, content in library_files():

@@ -70,11 +70,15 @@ def open_here(where: Any, *, workers: int | None, memory: int | None, progress: 
             why="A process has one Spark context at a time.",
             fix="Stop that session first, or pass it to open_engine.",
         )
+    if active is not None:
+        # A session of the caller's own: neither its settings nor its end are ours.
+        refuse_settings("a Spark session that is open already", workers=workers, memory=memory)
+        return SparkEngine(active, progress=progress)
     if where.startswith("spark://"):
         session = answered(lambda: _build(where, workers, memory), where, _START_SECONDS)
     else:
         session = _build(where, workers, memory)
-    return SparkEngine(session, owned=active is None, progress=progress)
+    return SparkEngine(session, owned=True, progress=progress)
 
 
 class SparkEngine(Engine):
