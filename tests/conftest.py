@@ -21,6 +21,14 @@ ENGINES = ("local", "dask", "spark")
 WORKERS = 2
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The block cache of this test session; set before an engine's workers start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PARQUETRY_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def dask_engine() -> Iterator[Any]:
     with pqy.open_engine("dask", workers=WORKERS, memory="4GiB") as engine:

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from parquetry import registry
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, TooBigForOneNode, WrongColumnType
-from parquetry.reduction import Bundle, PassTask, Reduction, bundles
+from parquetry.reduction import Bundle, Cached, PassTask, Reduction, bundles
 from parquetry.view import Batch, View, is_numeric
 
 if TYPE_CHECKING:
@@ -224,10 +224,16 @@ def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], 
     first = works[0][1].dataset
     first.require_rows()
     columns = tuple(dict.fromkeys(c for _, view in works for c in view.columns))
+    stored = tuple(dict.fromkeys(c for _, view in works if view.prepare is None for c in view.columns))
     # The list of blocks stays here: each worker gets only the bundle that it works on.
     shipped = {id(view): replace(view, dataset=None) for _, view in works}  # type: ignore[arg-type]
     parts = tuple((reduction, shipped[id(view)]) for reduction, view in works)
-    task = PassTask(first.select(columns).reader(), parts)
+    cached = {
+        i: Cached(first.select(view.columns).reader(), view.cache_key)
+        for i, (_, view) in enumerate(works)
+        if view.prepare is not None
+    }
+    task = PassTask(first.select(stored).reader(), parts, cached)
     states = engine.reduce(task, task.merge, bundles(first, columns), label=label)
     with threadpool_limits(1):
         return [reduction.finish(state) for (reduction, _), state in zip(works, states, strict=True)]

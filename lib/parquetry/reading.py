@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BATCH_BYTES = 64 * 2**20
 """A row group larger than this is read in batches, so that memory does not depend on the layout."""
 
+BATCH_MULTIPLE = 1024
+"""Every batch of a pass begins at a multiple of so many positions in its row group."""
+
 _ATTEMPTS = 3
 
 
@@ -119,7 +122,7 @@ class Reader:
         nbytes = max(nbytes, 8.0 * block.num_rows * len(self.columns))
         if nbytes <= BATCH_BYTES:
             return block.num_rows
-        return max(1024, int(block.num_rows * BATCH_BYTES / nbytes) // 1024 * 1024)
+        return max(BATCH_MULTIPLE, int(block.num_rows * BATCH_BYTES / nbytes) // BATCH_MULTIPLE * BATCH_MULTIPLE)
 
     def _dressed(self, table: pa.Table, block: Block) -> pa.Table:
         """Partition values added, columns in order, and the dataset's types."""

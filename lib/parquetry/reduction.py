@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from parquetry.dataset import Block, Dataset
@@ -112,23 +112,44 @@ def merge_optional(merge: Callable[[Any, Any], Any], left: Any, right: Any) -> A
 
 
 @dataclass(frozen=True)
-class PassTask:
-    """Several reductions over one read of a bundle; the states travel together in a list."""
+class Cached:
+    """How a worker reads a cached view: the reader of its own columns, and its key.
 
-    dataset_reader: Any
+    Parameters
+    ----------
+    reader : Reader
+    key : CacheKey
+    """
+
+    reader: Any
+    key: Any
+
+
+@dataclass(frozen=True)
+class PassTask:
+    """Several reductions over one read of a bundle; the states travel together in a list.
+
+    Parameters
+    ----------
+    reader : Reader
+        Of the columns of all views that are not cached.
+    parts : tuple of (Reduction, View)
+    cached : dict of int to Cached
+        For the parts whose view is cached, by the part's position.
+    """
+
+    reader: Any
     parts: tuple[tuple[Reduction[Any, Any], View], ...]
+    cached: dict[int, Cached] = field(default_factory=dict)
 
     def __call__(self, bundle: Bundle) -> list[Any]:
-        from parquetry.view import Batch
-
         states: list[Any] = [None] * len(self.parts)
+        stored = [i for i in range(len(self.parts)) if i not in self.cached]
         for block in bundle:
-            for table, rows in self.dataset_reader.read(block):
-                batches: dict[int, Batch] = {}
-                for i, (reduction, view) in enumerate(self.parts):
-                    # Reductions that share a view share its batch, and what it has computed.
-                    batch = batches.setdefault(id(view), Batch(table, rows, block, view))
-                    states[i] = merge_optional(reduction.merge, states[i], reduction.partial(batch))
+            if stored:
+                self._read(block, stored, states)
+            for shared in self._by_view():
+                self._read_cached(block, shared, states)
         return states
 
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
@@ -136,3 +157,31 @@ class PassTask:
         return [
             merge_optional(reduction.merge, a, b) for (reduction, _), a, b in zip(self.parts, left, right, strict=True)
         ]
+
+    def _read(self, block: Block, places: list[int], states: list[Any]) -> None:
+        from parquetry.view import Batch
+
+        for table, rows in self.reader.read(block):
+            batches: dict[int, Batch] = {}
+            for i in places:
+                view = self.parts[i][1]
+                # Reductions that share a view share its batch, and what it has computed.
+                self._take(i, batches.setdefault(id(view), Batch(table, rows, block, view)), states)
+
+    def _read_cached(self, block: Block, places: list[int], states: list[Any]) -> None:
+        from parquetry.block_cache import cached_batches
+
+        source = self.cached[places[0]]
+        for batch in cached_batches(source.reader, block, self.parts[places[0]][1], source.key):
+            for i in places:
+                self._take(i, batch, states)
+
+    def _take(self, i: int, batch: Any, states: list[Any]) -> None:
+        reduction = self.parts[i][0]
+        states[i] = merge_optional(reduction.merge, states[i], reduction.partial(batch))
+
+    def _by_view(self) -> list[list[int]]:
+        groups: dict[int, list[int]] = {}
+        for i in self.cached:
+            groups.setdefault(id(self.parts[i][1]), []).append(i)
+        return list(groups.values())

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from parquetry.block_cache import CacheKey, Prepare, float_arrays
 from parquetry.dataset import Block, Dataset
 from parquetry.errors import UnknownColumn, WrongColumnType
 
@@ -117,6 +118,10 @@ class View:
         What y goes through.
     step_names : tuple of str or None, default None
         The names of X's columns after the last step, where a step gave any.
+    weight_step : callable or None, default None
+        Takes the batch and its weights or None, gives the weights: how class weights enter.
+    prepare : callable or None, default None
+        What of each batch is kept in the block cache; see ``cached``.
     """
 
     dataset: Dataset
@@ -126,6 +131,8 @@ class View:
     steps: tuple[Any, ...] = ()
     target_step: Any = None
     step_names: tuple[str, ...] | None = None
+    weight_step: Any = None
+    prepare: Prepare | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -173,6 +180,18 @@ class View:
     def target_as_features(self) -> View:
         """The same rows, with y in the place of X: what a target's transformer is fitted on."""
         return View(self.dataset, self.target)
+
+    def cached(self, prepare: Prepare = float_arrays) -> View:
+        """The same rows for a fit of many passes: read once, then from the block cache.
+
+        Reductions over it get a :class:`~parquetry.block_cache.CachedBatch`.
+        """
+        return replace(self, prepare=prepare)
+
+    @cached_property
+    def cache_key(self) -> CacheKey:
+        """What tells this view from others in the block cache."""
+        return CacheKey.of(self)
 
     def head(self, n: int = 64) -> Any:
         """X of the first rows, read in this process: a frame where it has names, else an array."""
@@ -256,5 +275,6 @@ class Batch:
     @cached_property
     def weights(self) -> FloatArray | None:
         """Sample weights of shape ``(n_rows,)``, or None."""
-        name = self.view.sample_weight
-        return None if name is None else float_column(self.table.column(name))
+        name, step = self.view.sample_weight, self.view.weight_step
+        weights = None if name is None else float_column(self.table.column(name))
+        return weights if step is None else step(self, weights)

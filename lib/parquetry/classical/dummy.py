@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
+from parquetry.classical.labels import class_values
 from parquetry.errors import BadParameter, DegenerateColumn
 from parquetry.features.surrogate import checked, set_inputs
 from parquetry.fitting import Asking, Fitting, Pass
@@ -112,13 +113,6 @@ def _classes_stand_in(view: View, columns: list[ColumnCounts]) -> Any:
     rows = max(len(column.values) for column in columns)
     parts = []
     for i, column in enumerate(columns):
-        values = column.values
-        if isinstance(values, list):
-            part = np.empty(len(values), dtype=object)
-            part[:] = values
-        else:
-            if view.target_step is None:
-                values = values.cast(view.dataset.full_schema.field(view.target[i]).type)
-            part = values.to_pandas().to_numpy()
+        part = class_values(view, i, column)
         parts.append(part[np.arange(rows) % len(part)])
     return parts[0] if len(parts) == 1 else np.column_stack(parts)
