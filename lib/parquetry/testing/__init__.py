@@ -12,6 +12,7 @@ A third party's engine is one subclass away from the same tests::
 """
 
 from parquetry.testing.conformance import EngineConformance, digests
+from parquetry.testing.estimator import on_parquet
 from parquetry.testing.tables import write_mixed_table
 
-__all__ = ["EngineConformance", "digests", "write_mixed_table"]
+__all__ = ["EngineConformance", "digests", "on_parquet", "write_mixed_table"]
