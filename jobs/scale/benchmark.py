@@ -17,24 +17,16 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from parquetry.benchmarking import results, sets
-from parquetry.benchmarking.contenders import CONTENDERS, ROWS
+from parquetry.benchmarking.contenders import CONTENDERS
+from parquetry.benchmarking.goals import GOALS
 from parquetry.benchmarking.measuring import Measurement, measure, measure_import
-from parquetry.benchmarking.results import Goal
+from parquetry.benchmarking.rows import ROWS
 from parquetry.benchmarking.worker import Order
 from parquetry.config import JobConfig
 from parquetry.engine import Engine, parse_bytes
 from parquetry.job import run_job
 from parquetry.run import Run
 from parquetry.tabular_input import open_input
-
-GOALS = (
-    Goal("linear, local: over the bare scan, at most 1.3", "linear", "ours-local", "scan", at_most=1.3),
-    Goal("linear, Dask: over local, at most 1.5", "linear", "ours-dask", "ours-local", at_most=1.5),
-    Goal("linear: MLlib over ours on Spark, at least 8", "linear", "spark-mllib", "ours-spark", at_least=8.0),
-    Goal("linear: pandas over ours on Spark, at least 3", "linear", "pandas-sklearn", "ours-spark", at_least=3.0),
-    Goal("linear, local: peak MiB, at most 1,024", "linear", "ours-local", value="driver_mib", at_most=1024.0),
-    Goal("import parquetry: seconds, at most 0.3", "import", "parquetry", at_most=0.3),
-)
 
 
 class Config(JobConfig):
@@ -45,7 +37,8 @@ class Config(JobConfig):
     engine: Literal["local"] = Field("local", description="Not a choice here: choose with --contenders.")  # type: ignore[assignment]
     workers: int = Field(2, ge=1, description="Cores that each contender may use.")
     rows: int = Field(5_000_000, ge=1, description="How many rows are generated.")
-    only: list[Literal[ROWS]] = Field(list(ROWS), description=f"Rows of the benchmark: {', '.join(ROWS)}.")  # type: ignore[valid-type]
+    texts: int = Field(1_000_000, ge=1, description="How many texts are generated for the text row.")
+    only: list[Literal[tuple(ROWS)]] = Field(list(ROWS), description=f"Rows of the benchmark: {', '.join(ROWS)}.")  # type: ignore[valid-type]
     contenders: list[Literal[tuple(CONTENDERS)]] = Field(  # type: ignore[valid-type]
         list(CONTENDERS), description=f"Who takes part: {', '.join(CONTENDERS)}."
     )
@@ -67,27 +60,27 @@ class Config(JobConfig):
 
 def run(config: Config, _engine: Engine, run: Run) -> None:
     """Make the data, measure everybody, compare, show."""
-    if config.input is None:
-        data = generated(config, config.rows)
-    else:
-        source = open_input(config.input, run.path("input"))
-        data = sets.copy(config.data, source, target=config.target, exclude=config.exclude, codec=config.codec)
-    run.origin(data.origin)
-    sets.read_ahead(data)
+    kinds = {ROWS[row].data for row in config.only}
+    data = {kind: made(config, run, kind) for kind in sorted(kinds)}
+    run.origin("; ".join(d.origin for d in data.values()))
+    for chosen in data.values():
+        sets.read_ahead(chosen)
     measured = [measure_import(config.repeat)]
-    measured += [take(config, run, row, name, data) for row in config.only for name in config.contenders]
+    for row in config.only:
+        measured += [take(config, run, row, name, data[ROWS[row].data]) for name in config.contenders]
     compared = results.compare(measured)
+    numbers = [row for row in config.only if ROWS[row].data == "numbers"]
     larger = [generated(config, rows) for rows in config.memory_curve]
-    curve = [take(config, run, row, "ours-local", d) for d in larger for row in config.only]
+    curve = [take(config, run, row, "ours-local", d) for d in larger for row in numbers]
 
     run.write_json(
         "results.json", {"results": results.records(compared), "curve": results.records(results.compare(curve))}
     )
     results.write_parquet(compared, run.path("results.parquet"))
-    size = f"{data.rows:,} rows, {len(data.features)} features of float64, {data.codec}"
-    title = f"{size}; {config.workers} cores, median of {config.repeat}"
+    sizes = "; ".join(f"{d.rows:,} rows of {kind}, {len(d.features)} columns" for kind, d in data.items())
+    title = f"{sizes}, {config.codec}; {config.workers} cores, median of {config.repeat}"
     tables = {title: results.main_table(compared), "Goals": results.goal_table(GOALS, measured)}
-    if any(m.status != "ok" for m in measured + curve):
+    if any(m.status in ("failed", "timeout") for m in measured + curve):
         tables["What failed"] = results.failure_table(measured + curve)
     if curve:
         tables["Memory of the local engine"] = results.curve_table(curve)
@@ -96,8 +89,19 @@ def run(config: Config, _engine: Engine, run: Run) -> None:
         results.show(name, headings, rows)
         run.table(name, headings, rows)
     for row in config.only:
-        run.plot(results.time_picture(compared, row), f"Time: {row}", "Median; the line spans all repetitions.")
+        run.plot(
+            results.time_picture(compared, row), f"Time: {ROWS[row].what}", "Median, and the span of all repetitions."
+        )
         run.plot(results.memory_picture(compared, row), f"Memory: {row}", "Pages that processes share count for each.")
+
+
+def made(config: Config, run: Run, kind: str) -> sets.BenchmarkSet:
+    if kind == "texts":
+        return sets.generate_texts(config.data, config.texts, codec=config.codec, seed=config.seed)
+    if config.input is None:
+        return generated(config, config.rows)
+    source = open_input(config.input, run.path("input"))
+    return sets.copy(config.data, source, target=config.target, exclude=config.exclude, codec=config.codec)
 
 
 def generated(config: Config, rows: int) -> sets.BenchmarkSet:

@@ -26,6 +26,7 @@ OPPOSITE = {
 
 _SAME = 1e-9
 _BAD = ("FAILED", "TIMEOUT", "missed")
+_WORDS = (*_BAD, "ABSENT")
 _FILE_WIDTH = 150
 _HEADINGS = [
     "row", "contender", "seconds", "least to most", "/ scan", "/ ours", "driver MiB", "worker MiB", "sum MiB",
@@ -161,7 +162,9 @@ def write_parquet(results: Sequence[Result], path: str | os.PathLike[str]) -> No
 
 def failure_table(measured: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of what failed, with each error's first line."""
-    return ["row", "contender", "error"], [[m.row, m.contender, m.error] for m in measured if m.status != "ok"]
+    return ["row", "contender", "error"], [
+        [m.row, m.contender, m.error] for m in measured if m.status in ("failed", "timeout")
+    ]
 
 
 def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -172,7 +175,7 @@ def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
     table = Table(title=title, title_justify="left")
     for i, heading in enumerate(headings):
-        number = i > 1 and all(row[i][:1].isdigit() or row[i] in ("-", *_BAD) for row in rows)
+        number = i > 1 and all(row[i][:1].isdigit() or row[i] in ("-", *_WORDS) for row in rows)
         table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=i < 2 < len(headings))
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         ends = following is not None and row[0] != following[0] and headings == _HEADINGS

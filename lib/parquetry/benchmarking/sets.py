@@ -1,11 +1,11 @@
-"""The data of a benchmark: Parquet files of float64 columns, generated or copied once, then kept."""
+"""The data of a benchmark: Parquet files of numbers or of short texts, generated or copied once, then kept."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,9 @@ ROW_GROUP = 122_880
 GROUPS_A_FILE = 8
 WARM_UP_ROWS = 20_000
 CODECS = ("zstd", "snappy", "gzip", "lz4", "none")
+LABEL = "label"
 _NOISE = 0.5
+_WORDS = 30_000
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,13 @@ class BenchmarkSet:
         Folders of Parquet files; ``warm_up`` holds a few rows of the same kind.
     features : tuple of str
     target : str
+        A number; "" in a set of texts.
     rows : int
     codec : str
     origin : str
         One sentence for the reader of a report.
+    label : str
+        0 or 1.
     """
 
     path: str
@@ -49,6 +54,7 @@ class BenchmarkSet:
     rows: int
     codec: str
     origin: str
+    label: str = LABEL
 
     @property
     def files(self) -> list[str]:
@@ -59,7 +65,7 @@ class BenchmarkSet:
 def generate(
     folder: str | os.PathLike[str], rows: int, features: int, *, codec: str = "zstd", seed: int = 0
 ) -> BenchmarkSet:
-    """A set of standard normal features and a target that is linear in them, plus noise.
+    """A set of standard normal features, a target that is linear in them plus noise, and a label by its odds.
 
     The rows depend on ``seed`` and the row group's number alone. A set that is there is used again.
 
@@ -78,30 +84,53 @@ def generate(
     _check(rows, features, codec)
     names = tuple(f"x{j}" for j in range(features))
     weights = np.random.default_rng(seed).normal(size=features)
+    schema = pa.schema([*((name, pa.float64()) for name in names), ("y", pa.float64()), (LABEL, pa.int64())])
 
-    def build(home: Path) -> None:
-        groups = [(i, min(ROW_GROUP, rows - start)) for i, start in enumerate(range(0, rows, ROW_GROUP))]
-        files = min(len(groups), max(2, -(-len(groups) // GROUPS_A_FILE)))
-        parts = [groups[len(groups) * i // files : len(groups) * (i + 1) // files] for i in range(files)]
-        work = [
-            delayed(_write_file)(home / "rows" / f"part-{i:04d}.parquet", part, weights, codec, seed)
-            for i, part in enumerate(parts)
-        ]
-        warm = [(len(groups) + i, WARM_UP_ROWS // 2) for i in range(2)]
-        work += [
-            delayed(_write_file)(home / "warm-up" / f"part-{i:04d}.parquet", [group], weights, codec, seed)
-            for i, group in enumerate(warm)
-        ]
-        Parallel(n_jobs=2, backend="threading")(work)
+    def table(index: int, count: int) -> pa.Table:
+        return pa.table(list(_columns(index, count, weights, seed)), schema)
 
-    home = _built_once(Path(folder) / f"{rows}x{features}-{codec}-seed{seed}", build)
-    size = f"{rows:,} rows of {features} standard normal features, y linear plus noise"
+    home = _built_once(
+        Path(folder) / f"{rows}x{features}-labeled-{codec}-seed{seed}",
+        lambda home: _write_files(home, rows, table, codec),
+    )
+    size = f"{rows:,} rows of {features} standard normal features, y linear plus noise, a label by the odds of y"
     origin = f"generated (synthetic): {size}, {codec}, seed {seed}"
     return _described(home, names, "y", rows, codec, origin)
 
 
+def generate_texts(folder: str | os.PathLike[str], rows: int, *, codec: str = "zstd", seed: int = 0) -> BenchmarkSet:
+    """A set of short texts of about ten words, and a label that some of the words make likely.
+
+    The words follow Zipf's law over 30,000 made-up words.
+
+    Raises
+    ------
+    OutputNotWritable
+    """
+    _check(rows, 1, codec)
+    words, odds = _vocabulary(seed)
+
+    def table(index: int, count: int) -> pa.Table:
+        rng = np.random.default_rng([seed, index])
+        lengths = 3 + rng.poisson(7, count)
+        ends = np.cumsum(lengths)
+        chosen = np.minimum((_WORDS ** rng.random(int(ends[-1])) - 1).astype(np.int64), _WORDS - 1)
+        score = np.add.reduceat(odds[chosen], ends - lengths) / np.sqrt(lengths)
+        label = (rng.random(count) < 1 / (1 + np.exp(-3 * score))).astype(np.int64)
+        texts = [" ".join(part) for part in np.split(words[chosen], ends[:-1])]
+        return pa.table({"text": texts, LABEL: label})
+
+    home = _built_once(
+        Path(folder) / f"texts-{rows}-{codec}-seed{seed}", lambda home: _write_files(home, rows, table, codec)
+    )
+    origin = f"generated (synthetic): {rows:,} texts of about 10 words, a label by their words, {codec}, seed {seed}"
+    return _described(home, ("text",), "", rows, codec, origin)
+
+
 def copy(folder: str | os.PathLike[str], data: Dataset, *, target: str, exclude: list[str], codec: str) -> BenchmarkSet:
     """A user's own rows, rewritten as float64 in the generated sets' layout; numeric columns only.
+
+    The label is whether the target lies above the median of the first rows.
 
     Raises
     ------
@@ -118,17 +147,26 @@ def copy(folder: str | os.PathLike[str], data: Dataset, *, target: str, exclude:
         )
     columns = (*names, target)
     schema = pa.schema([(c, pa.float64()) for c in columns])
+    label = _unused(LABEL, columns)
+
+    def labeled(table: pa.Table, middle: float) -> pa.Table:
+        above = (table.column(target).to_numpy() > middle).astype(np.int64)
+        return table.append_column(label, pa.array(above))
 
     def build(home: Path) -> None:
-        with pq.ParquetWriter(home / "rows" / "part-0000.parquet", schema, compression=codec) as writer:
+        first = next(iter(data.select(columns).batches())).cast(schema)
+        middle = float(np.nanmedian(first.column(target).to_numpy()))
+        labeled_schema = schema.append(pa.field(label, pa.int64()))
+        with pq.ParquetWriter(home / "rows" / "part-0000.parquet", labeled_schema, compression=codec) as writer:
             for table in data.select(columns).batches():
-                writer.write_table(table.cast(schema), row_group_size=ROW_GROUP)
-        first = next(iter(data.select(columns).batches())).slice(0, WARM_UP_ROWS)
-        pq.write_table(first.cast(schema), home / "warm-up" / "part-0000.parquet", compression=codec)
+                writer.write_table(labeled(table.cast(schema), middle), row_group_size=ROW_GROUP)
+        some = labeled(first.slice(0, WARM_UP_ROWS), middle)
+        pq.write_table(some, home / "warm-up" / "part-0000.parquet", compression=codec)
 
     key = data.select(columns).fingerprint[:16]
-    home = _built_once(Path(folder) / f"copy-{key}-{codec}", build)
-    return _described(home, names, target, data.num_rows, codec, f"{data.uri}, its numeric columns as float64, {codec}")
+    home = _built_once(Path(folder) / f"copy-labeled-{key}-{codec}", build)
+    origin = f"{data.uri}, its numeric columns as float64, {codec}"
+    return _described(home, names, target, data.num_rows, codec, origin, label)
 
 
 def read_ahead(data: BenchmarkSet) -> None:
@@ -146,13 +184,33 @@ def _check(rows: int, features: int, codec: str) -> None:
         raise BadParameter(f"codec={codec!r} is not known.", fix=f"Choose from {', '.join(CODECS)}.")
 
 
-def _write_file(
-    path: Path, groups: list[tuple[int, int]], weights: npt.NDArray[np.float64], codec: str, seed: int
-) -> None:
-    schema = pa.schema([(f"x{j}", pa.float64()) for j in range(len(weights))] + [("y", pa.float64())])
-    with pq.ParquetWriter(path, schema, compression=codec) as writer:
-        for index, count in groups:
-            writer.write_table(pa.table(list(_columns(index, count, weights, seed)), schema), row_group_size=ROW_GROUP)
+def _write_files(home: Path, rows: int, table: Callable[[int, int], pa.Table], codec: str) -> None:
+    """Whole row groups in several files, and a few more rows of the same kind to warm up on."""
+    groups = [(i, min(ROW_GROUP, rows - start)) for i, start in enumerate(range(0, rows, ROW_GROUP))]
+    files = min(len(groups), max(2, -(-len(groups) // GROUPS_A_FILE)))
+    parts = [groups[len(groups) * i // files : len(groups) * (i + 1) // files] for i in range(files)]
+    warm = [[(len(groups) + i, WARM_UP_ROWS // 2)] for i in range(2)]
+    named = [("rows", i, part) for i, part in enumerate(parts)] + [("warm-up", i, part) for i, part in enumerate(warm)]
+    Parallel(n_jobs=2, backend="threading")(
+        delayed(_write_file)(home / folder / f"part-{i:04d}.parquet", part, table, codec) for folder, i, part in named
+    )
+
+
+def _write_file(path: Path, groups: list[tuple[int, int]], table: Callable[[int, int], pa.Table], codec: str) -> None:
+    first = table(*groups[0])
+    with pq.ParquetWriter(path, first.schema, compression=codec) as writer:
+        writer.write_table(first, row_group_size=ROW_GROUP)
+        for index, count in groups[1:]:
+            writer.write_table(table(index, count), row_group_size=ROW_GROUP)
+
+
+def _vocabulary(seed: int) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float64]]:
+    """Made-up words, the commonest first, and how much each speaks for the label."""
+    rng = np.random.default_rng(seed)
+    syllables = np.array([a + b for a in "bdfgklmnprst" for b in ("a", "e", "i", "o", "u")])
+    parts = [syllables[(np.arange(_WORDS) // len(syllables) ** i) % len(syllables)] for i in range(3)]
+    words = np.char.add(np.char.add(parts[0], parts[1]), parts[2])
+    return words, np.where(rng.random(_WORDS) < 0.2, rng.normal(size=_WORDS), 0.0)
 
 
 def _columns(index: int, count: int, weights: npt.NDArray[np.float64], seed: int) -> Iterator[pa.Array]:
@@ -162,7 +220,9 @@ def _columns(index: int, count: int, weights: npt.NDArray[np.float64], seed: int
         x = rng.normal(size=count)
         y += weight * x
         yield pa.array(x)
+    chance = 1 / (1 + np.exp(-(y - 1.0) / 2))
     yield pa.array(y + rng.normal(scale=_NOISE, size=count))
+    yield pa.array((rng.random(count) < chance).astype(np.int64))
 
 
 def _built_once(home: Path, build: Callable[[Path], None]) -> Path:
@@ -185,6 +245,14 @@ def _built_once(home: Path, build: Callable[[Path], None]) -> Path:
     return home
 
 
-def _described(home: Path, names: tuple[str, ...], target: str, rows: int, codec: str, origin: str) -> BenchmarkSet:
+def _unused(name: str, columns: Sequence[str]) -> str:
+    while name in columns:
+        name += "_"
+    return name
+
+
+def _described(
+    home: Path, names: tuple[str, ...], target: str, rows: int, codec: str, origin: str, label: str = LABEL
+) -> BenchmarkSet:
     path = home.absolute()
-    return BenchmarkSet(str(path / "rows"), str(path / "warm-up"), names, target, rows, codec, origin)
+    return BenchmarkSet(str(path / "rows"), str(path / "warm-up"), names, target, rows, codec, origin, label)

@@ -26,7 +26,7 @@ class Order:
     Attributes
     ----------
     row : str
-        The work: one of ``contenders.ROWS``.
+        The work: one of ``rows.ROWS``.
     contender : str
         One of ``contenders.CONTENDERS``.
     data : BenchmarkSet
@@ -58,11 +58,13 @@ def work(order: Order, result: Path) -> None:
 
     What ``predict`` writes goes beside ``result``, and is removed outside the timing.
     """
-    to = os.path.join(result.parent, "predictions")
+    to, cache = os.path.join(result.parent, "predictions"), os.path.join(result.parent, "cache")
     found: dict[str, Any] = {"seconds": [], "answer": [], "error": None}
     contender = None
     try:
         _hold_to_cores(order.workers)
+        # Engines of ours keep decoded blocks on disk: each repetition begins without any.
+        os.environ["PARQUETRY_CACHE_DIR"] = cache
         from parquetry.benchmarking.contenders import CONTENDERS
 
         contender = CONTENDERS[order.contender](order.data, order.workers, order.memory)
@@ -71,6 +73,7 @@ def work(order: Order, result: Path) -> None:
             contender.prepare()
         _once(contender, order.row, order.data.warm_up, to)
         for _ in range(order.repeat):
+            _empty(cache)
             seconds, found["answer"] = _once(contender, order.row, order.data.path, to)
             found["seconds"].append(seconds)
             _save(found, result)
@@ -84,14 +87,18 @@ def work(order: Order, result: Path) -> None:
 
 def _once(contender: Any, row: str, path: str, to: str) -> tuple[float, list[float]]:
     gc.collect()
-    arguments = (path, to) if row == "predict" else (path,)
     started = time.perf_counter()
-    answer = getattr(contender, row)(*arguments)
+    answer = contender.take(row, path, to)
     seconds = time.perf_counter() - started
     if os.path.isdir(to):
         answer = _written(to)
         shutil.rmtree(to)
     return seconds, [float(v) for v in answer]
+
+
+def _empty(folder: str) -> None:
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        os.unlink(os.path.join(folder, name))
 
 
 def _written(path: str) -> list[float]:
