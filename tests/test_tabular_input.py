@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parquetry.errors import DatasetNotFound, EmptyDataset, MalformedText, NotParquet
+from parquetry.errors import DatasetNotFound, EmptyDataset, MalformedText, NotParquet, SchemaDrift
 from parquetry.tabular_input import ROWS_A_GROUP, convert, open_input
 
 
@@ -151,3 +151,29 @@ def test_parquet_is_opened_as_it_is(houses: Path, tmp_path: Path):
     (tmp_path / "text.txt").write_text("a,b\n1,2\n")
     with pytest.raises(NotParquet):
         open_input(tmp_path / "text.txt", tmp_path)
+
+
+def test_a_folder_or_a_glob_of_text_files_is_one_table(tmp_path: Path):
+    folder = tmp_path / "days"
+    folder.mkdir()
+    for day in (2, 1, 10):
+        (folder / f"2020-01-{day:02d}.csv").write_text(f"n,word\n{day},a\n{day + 100},\n")
+    for source in (folder, f"{folder}/*.csv"):
+        rows = frame(source, tmp_path / "scratch")
+        assert rows["n"].tolist() == [1, 101, 2, 102, 10, 110]
+        assert rows["word"].isna().tolist() == [False, True] * 3
+    # A type is decided by the values of all files.
+    (folder / "2020-01-11.csv").write_text("n,word\nx,b\n")
+    assert str(open_input(folder, tmp_path / "scratch").schema.field("n").type) == "string"
+
+
+def test_files_with_another_header_and_broken_files_are_named(tmp_path: Path):
+    folder = tmp_path / "days"
+    folder.mkdir()
+    (folder / "a.csv").write_text("n,word\n1,a\n")
+    (folder / "b.csv").write_text("n,wort\n1,a\n")
+    with pytest.raises(SchemaDrift, match=r"b\.csv has the columns \['n', 'wort'\], and .*a\.csv"):
+        open_input(folder, tmp_path / "scratch")
+    (folder / "b.csv").write_text("n,word\n1,a\n2,b,c\n")
+    with pytest.raises(MalformedText, match=r"b\.csv, line 3"):
+        open_input(folder, tmp_path / "scratch")

@@ -1,4 +1,4 @@
-"""What a job reads: Parquet and Delta as they are, CSV and TSV converted to Parquet once.
+"""What a job reads: Parquet and Delta as they are, CSV and TSV (one file or many) converted to Parquet once.
 
 The conversion is careful rather than clever: the header gives the names, every value is read as
 text first, and a column gets the narrowest type that all of its values have. Nothing is guessed
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from parquetry import storage
 from parquetry.dataset import Dataset, open_dataset
-from parquetry.errors import DatasetNotFound, EmptyDataset, MalformedText, OutputNotWritable
+from parquetry.errors import DatasetNotFound, EmptyDataset, MalformedText, OutputNotWritable, SchemaDrift
 
 if TYPE_CHECKING:
     from parquetry.config import JobConfig
@@ -64,7 +64,8 @@ def open_input(source: str | os.PathLike[str], scratch: str | os.PathLike[str]) 
     Parameters
     ----------
     source : path or URL
-        Parquet (file, folder, glob), a Delta table, or a CSV or TSV file, also gzipped.
+        Parquet (file, folder, glob), a Delta table, or CSV or TSV, also gzipped: a file, or a
+        folder or glob of files with one header, whose rows follow each other in order of name.
     scratch : path
         A folder for what has to be converted; ``rows.parquet`` is written there. The name is the
         same for every input, so the same rows are split the same way wherever they came from.
@@ -78,10 +79,12 @@ def open_input(source: str | os.PathLike[str], scratch: str | os.PathLike[str]) 
     ------
     MalformedText
         A line does not fit the header, or is not UTF-8.
+    SchemaDrift
+        Two text files have other columns.
     DatasetNotFound, EmptyDataset, NotParquet, …
         As :func:`parquetry.open_dataset` does.
     """
-    if not os.fspath(source).lower().endswith(TEXT_SUFFIXES):
+    if not _is_text(os.fspath(source)):
         return open_dataset(source)
     target = Path(scratch) / "rows.parquet"
     converted = convert(source, target)
@@ -106,23 +109,25 @@ def open_job_input(config: JobConfig, run: Run, *, default: str) -> Dataset:
 
 
 def convert(source: str | os.PathLike[str], target: Path) -> Converted:
-    """Convert a CSV or TSV file to one Parquet file with row groups of 65,536 rows.
+    """Convert CSV or TSV files to one Parquet file with row groups of 65,536 rows.
 
     Raises
     ------
-    MalformedText, DatasetNotFound, EmptyDataset, OutputNotWritable
+    MalformedText, SchemaDrift, DatasetNotFound, EmptyDataset, OutputNotWritable
     """
-    with _local_copy(os.fspath(source), target.parent) as path:
-        names, delimiter = _header(path, source)
-        try:
-            records = _count_records(path, delimiter) - 1
-        except (OSError, EOFError, zlib.error) as error:
-            raise MalformedText(
-                f"{source} cannot be read to its end.", why=f"{error}.", fix="Fetch it again."
-            ) from error
+    with _local_copies(os.fspath(source), target.parent) as files:
+        names, delimiter = _common_header(files)
+        records = 0
+        for file in files:
+            try:
+                records += _count_records(file.path, delimiter) - 1
+            except (OSError, EOFError, zlib.error) as error:
+                raise MalformedText(
+                    f"{file.name} cannot be read to its end.", why=f"{error}.", fix="Fetch it again."
+                ) from error
         if records < 1:
             raise EmptyDataset(f"{source} has a header and no rows.", fix="Check the file.")
-        rows, types = _write(path, source, names, delimiter, target)
+        rows, types = _write(files, names, delimiter, target)
     if rows != records:
         target.unlink()
         raise MalformedText(
@@ -133,36 +138,72 @@ def convert(source: str | os.PathLike[str], target: Path) -> Converted:
     return Converted(target, rows, types)
 
 
+@dataclass(frozen=True)
+class _TextFile:
+    """A text file on this machine, and the name under which the user knows it."""
+
+    path: Path
+    name: str
+
+
+def _is_text(source: str) -> bool:
+    """Whether a source is text: by its own suffix, or by that of all files in a folder or glob."""
+    if source.lower().endswith(TEXT_SUFFIXES):
+        return True
+    filesystem, path = storage.resolve(source)
+    if path.lower().endswith(storage.PARQUET_SUFFIXES):
+        return False
+    _, files = storage.list_files(filesystem, path)
+    return bool(files) and all(f.lower().endswith(TEXT_SUFFIXES) for f in files)
+
+
 @contextmanager
-def _local_copy(source: str, scratch: Path) -> Iterator[Path]:
-    """The file itself where it is local, else a copy of it in the scratch folder for the time being."""
+def _local_copies(source: str, scratch: Path) -> Iterator[list[_TextFile]]:
+    """The files themselves where they are local, else copies of them in the scratch folder for the time being."""
     filesystem, path = storage.resolve(source)
     _, files = storage.list_files(filesystem, path)
-    if len(files) != 1:
-        raise DatasetNotFound(
-            f"{source} is {len(files)} files.",
-            why="Text input is one file.",
-            fix="Name one, or convert them to Parquet.",
-        )
+    if not files:
+        raise DatasetNotFound(f"There is no file in {source}.", fix="Check the path.")
     try:
         scratch.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputNotWritable(f"{scratch} cannot be written.", why=str(error)) from error
-    original = Path(files[0])
-    copy = scratch / f".input{''.join(s for s in original.suffixes if s.lower() in _SUFFIXES)}"
+    copies: list[Path] = []
+    found = []
     try:
-        if not storage.is_local(filesystem):
-            with filesystem.open_input_stream(files[0], compression=None) as remote, copy.open("wb") as local:
-                while piece := remote.read(2**22):
-                    local.write(piece)
-        elif storage.has_wildcard(files[0]):
-            copy.symlink_to(original)  # DuckDB would take the name for a pattern
-        else:
-            copy = original
-        yield copy
+        for i, file in enumerate(files):
+            original = Path(file)
+            suffixes = "".join(s for s in original.suffixes if s.lower() in _SUFFIXES)
+            copy = scratch / f".input-{i}{suffixes}"
+            if not storage.is_local(filesystem):
+                copies.append(copy)
+                with filesystem.open_input_stream(file, compression=None) as remote, copy.open("wb") as local:
+                    while piece := remote.read(2**22):
+                        local.write(piece)
+            elif storage.has_wildcard(file):
+                copies.append(copy)
+                copy.symlink_to(original)  # DuckDB would take the name for a pattern
+            else:
+                copy = original
+            found.append(_TextFile(copy, source if len(files) == 1 else file))
+        yield found
     finally:
-        if copy != original:
+        for copy in copies:
             copy.unlink(missing_ok=True)
+
+
+def _common_header(files: list[_TextFile]) -> tuple[list[str], str]:
+    """The column names and the delimiter that all files have."""
+    names, delimiter = _header(files[0].path, files[0].name)
+    for file in files[1:]:
+        others, other = _header(file.path, file.name)
+        if (others, other) != (names, delimiter):
+            raise SchemaDrift(
+                f"{file.name} has the columns {others}, and {files[0].name} has {names}.",
+                why="The files of one input must have the same header.",
+                fix="Mend the file, or convert them one by one.",
+            )
+    return names, delimiter
 
 
 def _open_bytes(path: Path) -> Any:
@@ -206,24 +247,33 @@ def _count_records(path: Path, delimiter: str) -> int:
         return sum(1 for record in csv.reader(text, delimiter=delimiter) if record)
 
 
-def _write(path: Path, source: Any, names: Sequence[str], delimiter: str, target: Path) -> tuple[int, dict[str, str]]:
+def _write(files: list[_TextFile], names: Sequence[str], delimiter: str, target: Path) -> tuple[int, dict[str, str]]:
     import duckdb
 
-    spec = ", ".join(f"{_literal(n)}: 'VARCHAR'" for n in names)
-    read = (
-        f"read_csv({_literal(str(path))}, auto_detect=false, header=true, columns={{{spec}}}, "
-        f"delim={_literal(delimiter)}, quote='\"', escape='\"', nullstr='', "
-        "strict_mode=true, null_padding=false, max_line_size=16777216)"
-    )
+    def read(paths: Sequence[_TextFile]) -> str:
+        spec = ", ".join(f"{_literal(n)}: 'VARCHAR'" for n in names)
+        return (
+            f"read_csv([{', '.join(_literal(str(f.path)) for f in paths)}], auto_detect=false, header=true, "
+            f"columns={{{spec}}}, delim={_literal(delimiter)}, quote='\"', escape='\"', nullstr='', "
+            "strict_mode=true, null_padding=false, max_line_size=16777216)"
+        )
+
     try:
         with duckdb.connect() as connection:
-            types = _types(connection, read, names)
+            types = _types(connection, read(files), names)
             cast = ", ".join(f"CAST({_name(n)} AS {t}) AS {_name(n)}" for n, t in types.items())
-            reader = connection.sql(f"SELECT {cast} FROM {read}").to_arrow_reader(ROWS_A_GROUP)  # noqa: S608 (quoted)
+            reader = connection.sql(f"SELECT {cast} FROM {read(files)}").to_arrow_reader(ROWS_A_GROUP)  # noqa: S608
             return _write_groups(reader, target), types
     except duckdb.Error as error:
         target.unlink(missing_ok=True)
-        raise _from_duckdb(source, str(error)) from error
+        for file in files:
+            # The parser counts lines from the first file's first: alone, each tells its own.
+            with duckdb.connect() as connection:
+                try:
+                    connection.sql(f"SELECT count(COLUMNS(*)) FROM {read([file])}").fetchall()  # noqa: S608 (quoted)
+                except duckdb.Error as own:
+                    raise _from_duckdb(file.name, str(own)) from own
+        raise _from_duckdb(files[0].name, str(error)) from error
 
 
 def _types(connection: Any, read: str, names: Sequence[str]) -> dict[str, str]:
