@@ -208,3 +208,36 @@ def test_the_real_set_is_as_described(real_data):
     rows = pd.read_csv(path)
     assert list(rows.columns) == [c.name for c in entry.columns]
     assert len(rows) == entry.rows
+
+
+def test_a_set_of_many_files_is_taken_whole_or_not_at_all(tmp_path, served, monkeypatch):
+    folder = tmp_path / "served"
+    parts = (("housing.csv", hashlib.sha256(CONTENT).hexdigest()),)
+    listed = "".join(f"{digest}  {name}\n" for name, digest in parts)
+    monkeypatch.setattr(catalogue.Entry, "parts", parts)
+    many = dataclasses.replace(
+        catalogue.entry("online_retail"), url=served, sha256=hashlib.sha256(listed.encode()).hexdigest(), rows=500
+    )
+    found = catalogue.find(many)
+    assert not found.synthetic
+    assert [p.name for p in found.path.iterdir()] == ["housing.csv"]
+    assert catalogue.find(many).origin.startswith("real copy from the cache")
+    (found.path / "more.csv").write_text("a\n1\n")
+    monkeypatch.setenv("PARQUETRY_OFFLINE", "1")
+    assert catalogue.find(many).synthetic
+    monkeypatch.setenv("PARQUETRY_DATA", str(found.path.parents[1]))
+    with pytest.raises(DownloadFailed, match="is not the online_retail of the catalogue"):
+        catalogue.find(many)
+    for name in ("PARQUETRY_DATA", "PARQUETRY_OFFLINE"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(catalogue.Entry, "parts", (*parts, ("missing.csv", "0" * 64)))
+    monkeypatch.setenv("PARQUETRY_CACHE", str(tmp_path / "other"))
+    assert catalogue.find(many).synthetic
+    assert not list((tmp_path / "other").glob("real/*/*"))
+    assert folder.is_dir()
+
+
+def test_the_real_online_retail(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARQUETRY_DATA", str(real_data))
+    found = catalogue.find("online_retail")
+    assert (found.synthetic, len(list(found.path.iterdir()))) == (False, len(found.entry.parts))

@@ -12,6 +12,7 @@ import hashlib
 import http.client
 import logging
 import os
+import shutil
 import threading
 import time
 import urllib.error
@@ -64,6 +65,14 @@ class Entry:
     target: str
     generator: str
     columns: tuple[Column, ...]
+    manifest: str = ""
+    """For a set of many files: the resource that lists them, in the form of ``sha256sum``."""
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """Name and SHA-256 of each file of a set that is a folder."""
+        text = resources.files("parquetry").joinpath("data", self.manifest).read_text(encoding="utf-8")
+        return tuple((line[66:], line[:64]) for line in text.splitlines())
 
     @property
     def units(self) -> dict[str, str]:
@@ -78,7 +87,7 @@ class Found:
     Attributes
     ----------
     path : pathlib.Path
-        A CSV file (real) or a Parquet file (generated).
+        A CSV file or a folder of them (real), or a Parquet file (generated).
     synthetic : bool
         Whether it was generated.
     origin : str
@@ -153,9 +162,9 @@ def find(name: str | Entry, *, allow_download: bool | None = None, seed: int = 0
 def where_from(wanted: Entry) -> str:
     """Where ``find`` would take a set from, in one line; nothing is fetched or checked."""
     root = os.environ.get(DATA_VARIABLE)
-    if root and (Path(root) / wanted.folder / wanted.file).is_file():
+    if root and (Path(root) / wanted.folder / wanted.file).exists():
         return f"{DATA_VARIABLE}: {Path(root) / wanted.folder / wanted.file}"
-    if _cache_path(wanted).is_file():
+    if _cache_path(wanted).exists():
         return f"cache: {_cache_path(wanted)}"
     if os.environ.get(OFFLINE_VARIABLE):
         return f"generator (synthetic): no copy here, and {OFFLINE_VARIABLE} is set"
@@ -172,6 +181,15 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder, that of its files' list as ``sha256sum *`` prints it."""
+    if path.is_file():
+        return file_digest(path)
+    files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+    lines = [f"{file_digest(p)}  {p.name}\n" for p in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def as_markdown() -> str:
@@ -192,10 +210,10 @@ def _given(wanted: Entry) -> Found | None:
     if not root:
         return None
     path = Path(root) / wanted.folder / wanted.file
-    if not path.is_file():
+    if not path.exists():
         log.info("%s has no %s/%s.", DATA_VARIABLE, wanted.folder, wanted.file)
         return None
-    digest = file_digest(path)
+    digest = content_digest(path)
     if digest != wanted.sha256:
         raise DownloadFailed(
             f"{path} is not the {wanted.name} of the catalogue: its SHA-256 is {digest}, not {wanted.sha256}.",
@@ -211,9 +229,9 @@ def _cache_path(wanted: Entry) -> Path:
 
 def _cached(wanted: Entry) -> Found | None:
     path = _cache_path(wanted)
-    if not path.is_file():
+    if not path.exists():
         return None
-    if file_digest(path) != wanted.sha256:
+    if content_digest(path) != wanted.sha256:
         log.warning("The cached %s does not match its digest and is not used.", path)
         return None
     return Found(path=path, synthetic=False, origin="real copy from the cache, SHA-256 verified", entry=wanted)
@@ -221,15 +239,29 @@ def _cached(wanted: Entry) -> Found | None:
 
 def _downloaded(wanted: Entry) -> Found:
     log.info("Fetching %s from %s …", wanted.name, wanted.url)
-    content = _fetch(wanted.url, limit=wanted.bytes)
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != wanted.sha256:
-        raise DownloadFailed(
-            f"{wanted.url} gave another file than the catalogue's.", why=f"Its SHA-256 begins with {digest[:12]}."
-        )
     path = _cache_path(wanted)
-    _write_whole(path, lambda part: part.write_bytes(content))
+    if wanted.manifest:
+        _write_whole(path, lambda part: _download_parts(wanted, part))
+    else:
+        content = _fetched(wanted.url, wanted.sha256, limit=wanted.bytes)
+        _write_whole(path, lambda part: part.write_bytes(content))
     return Found(path=path, synthetic=False, origin=f"real copy from {wanted.url}, SHA-256 verified", entry=wanted)
+
+
+def _download_parts(wanted: Entry, folder: Path) -> None:
+    folder.mkdir()
+    for name, digest in wanted.parts:
+        (folder / name).write_bytes(_fetched(f"{wanted.url}/{name}", digest, limit=wanted.bytes))
+
+
+def _fetched(url: str, sha256: str, *, limit: int) -> bytes:
+    content = _fetch(url, limit=limit)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise DownloadFailed(
+            f"{url} gave another file than the catalogue's.", why=f"Its SHA-256 begins with {digest[:12]}."
+        )
+    return content
 
 
 def _fetch(url: str, *, limit: int) -> bytes:
@@ -297,15 +329,18 @@ def _write_whole(path: Path, write: Any) -> None:
         ) from error
     finally:
         with contextlib.suppress(OSError):
-            part.unlink()
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def _section(e: Entry) -> str:
     facts = [
         ("real copy", f"`$PARQUETRY_DATA/{e.folder}/{e.file}`"),
         ("public address", f"<{e.url}>"),
-        ("SHA-256", f"`{e.sha256}`"),
-        ("size", f"{e.bytes:,} bytes, {e.rows:,} rows"),
+        (
+            "SHA-256",
+            f"`{e.sha256}`{f' of `lib/parquetry/data/{e.manifest}`, the list of its files' if e.manifest else ''}",
+        ),
+        ("size", f"{e.bytes:,} bytes, {e.rows:,} rows{f', {len(e.parts)} files' if e.manifest else ''}"),
         ("source", e.source),
         ("license", e.license),
         ("target", f"`{e.target}`"),

@@ -122,4 +122,38 @@ def _proximity(inland: FloatArray, longitude: FloatArray, latitude: FloatArray, 
     return [str(kind) for kind in kinds]
 
 
-_GENERATORS: dict[str, Generator] = {"california_housing": california_housing}
+def online_retail(rng: np.random.Generator, rows: int) -> pa.Table:
+    """Lines of invoices: a few loyal customers order often and much, most order once; one in fifty comes back."""
+    invoices = max(1, rows // 18)
+    kinds = rng.choice(3, size=1_500, p=[0.12, 0.38, 0.50])  # loyal, occasional, once
+    customer = rng.choice(len(kinds), size=invoices, p=_shares(np.array([14.0, 3.0, 1.0])[kinds]))
+    kind = kinds[customer]
+    # Loyal customers are still there at the end of the year; the others spread over it.
+    day = np.where(kind == 0, 374 * np.sqrt(rng.random(invoices)), 374 * rng.random(invoices)).astype(int)
+    minute = rng.integers(8 * 60, 18 * 60, invoices)
+    known, back = rng.random(invoices) > 0.15, rng.random(invoices) < 0.02
+    line = np.sort(rng.integers(0, invoices, rows))
+    product = (3_000 ** rng.random(rows)).astype(int)
+    quantity = np.maximum(1, np.round(rng.lognormal(1.2 + 0.5 * (kind[line] == 0), 0.9)).astype(int))
+    number = 536_365 + np.arange(invoices) + int(rng.integers(0, 2**20))
+    start = np.datetime64("2010-12-01T00:00", "us")
+    when = start + day.astype("timedelta64[D]") + minute.astype("timedelta64[m]")
+    return pa.table(
+        {
+            "InvoiceNo": [f"{'C' * bool(back[i])}{number[i]}" for i in line],
+            "StockCode": [f"{20_000 + p}" for p in product],
+            "Description": [f"PRODUCT {p}" for p in product],
+            "Quantity": np.where(back[line], -quantity, quantity),
+            "InvoiceDate": when[line],
+            "UnitPrice": np.round(0.4 + (product * 7919 % 997) / 80, 2),
+            "CustomerID": pa.array(12_000.0 + customer[line], mask=~known[line]),
+            "Country": np.where(customer[line] % 11 == 0, "Germany", "United Kingdom"),
+        }
+    )
+
+
+def _shares(weights: FloatArray) -> FloatArray:
+    return np.asarray(weights / weights.sum())
+
+
+_GENERATORS: dict[str, Generator] = {"california_housing": california_housing, "online_retail": online_retail}
