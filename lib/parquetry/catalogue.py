@@ -323,6 +323,8 @@ def _write_whole(path: Path, write: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(part)
         part.replace(path)
+    except DownloadFailed:
+        raise
     except OSError as error:
         raise OutputNotWritable(
             f"{path} cannot be written.", why=str(error), fix=f"Name another folder in {CACHE_VARIABLE}."

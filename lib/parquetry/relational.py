@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,7 +14,7 @@ import pyarrow as pa
 from parquetry import storage
 from parquetry.commit import CommittedWrite, Part, PartWriter
 from parquetry.dataset import Dataset, open_dataset
-from parquetry.errors import BadParameter
+from parquetry.errors import BadParameter, TooBigForOneNode
 from parquetry.footers import is_delta
 from parquetry.reduction import Bundle, bundles
 
@@ -60,6 +63,74 @@ def write(engine: Engine, frame: Any, path: str, *, mode: str, write_native: Any
     if write_native is None or not write_native(native, output):
         _write_stream(native, output)
     return open_dataset(path)
+
+
+def write_sorted(
+    engine: Engine,
+    frame: Any,
+    path: str | os.PathLike[str],
+    *,
+    by: Sequence[str],
+    finish: Callable[[pa.Table], pa.Table] | None = None,
+    mode: str = "fail",
+) -> Dataset:
+    """Commit a frame in one order and one layout, whatever the engine.
+
+    An engine writes the groups of a ``group_by`` in an order and in files of its own. What is
+    learned from them afterwards would differ in the last bits, so the rows are put in order once
+    more, on one worker and within its memory.
+
+    Parameters
+    ----------
+    engine : Engine
+    frame : narwhals or native frame, or Dataset
+    path : path or URL
+    by : sequence of str
+        The columns to sort by; together they should tell every row from all others.
+    finish : callable, default None
+        Applied to the sorted table: for columns that need all rows.
+    mode : {"fail", "append", "overwrite"}, default "fail"
+
+    Raises
+    ------
+    TooBigForOneNode
+        The rows do not fit one worker.
+    """
+    path = os.fspath(path)
+    output = CommittedWrite(path, mode)
+    staging = f"{path.rstrip('/')}.unsorted-{output.token}"
+    try:
+        loose = engine.write(frame, staging)
+        loose.require(by, "column to sort by")
+        needed = 3 * loose.nbytes  # as read, sorted, and finished
+        if needed > engine.memory:
+            raise TooBigForOneNode(
+                f"{path}: sorting {loose.num_rows:,} rows takes about {needed / 2**30:.2f} GiB on one worker; "
+                f"{engine.memory / 2**30:.2f} GiB are allowed.",
+                why="Its groups are put in one order on one worker.",
+                fix="Give the workers more memory, or group by fewer keys.",
+            )
+        task = _SortTask(loose.reader(), loose.blocks, tuple(by), finish)
+        schema = loose.schema if finish is None else finish(loose.schema.empty_table()).schema
+        output.run(schema, lambda writer: next(iter(engine.map(task, [writer], label="sort"))))
+    finally:
+        filesystem, folder = storage.resolve(staging)
+        with suppress(FileNotFoundError):
+            filesystem.delete_dir(folder)
+    return open_dataset(path)
+
+
+@dataclass(frozen=True)
+class _SortTask:
+    reader: Any
+    blocks: Bundle
+    by: tuple[str, ...]
+    finish: Callable[[pa.Table], pa.Table] | None
+
+    def __call__(self, writer: PartWriter) -> list[Part]:
+        table = pa.concat_tables([self.reader.schema.empty_table(), *self.reader.read_all(self.blocks)])
+        table = table.sort_by([(name, "ascending") for name in self.by])
+        return writer.write(0, [table if self.finish is None else self.finish(table)])
 
 
 def _write_stream(native: Any, output: CommittedWrite) -> None:
