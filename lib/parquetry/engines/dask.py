@@ -117,7 +117,7 @@ class DaskEngine(Engine):
 
         read = _ReadFrame(dataset.reader(), dataset.schema)
         parts = bundles(dataset, dataset.columns)
-        meta = dataset.schema.empty_table().to_pandas()
+        meta = _arrow_frame(dataset.schema.empty_table())
         frame = dd.from_map(read, parts, meta=meta, label=f"scan-{len(parts)}-bundles")
         with warnings.catch_warnings():
             # It announces a package that is not published yet.
@@ -181,11 +181,10 @@ class DaskEngine(Engine):
 
     def _write_native(self, native: Any, output: Any) -> bool:
         import dask.dataframe as dd
-        import pyarrow as pa
 
         if not isinstance(native, dd.DataFrame):
             return False
-        schema = pa.Schema.from_pandas(native._meta_nonempty, preserve_index=False)
+        schema = _frame_schema(native)
 
         def write(writer: Any) -> list[Any]:
             parts = [delayed(_WritePart(writer, i))(p) for i, p in enumerate(native.to_delayed())]
@@ -233,7 +232,7 @@ class _ReadFrame:
     def __call__(self, bundle: Any) -> Any:
         import pyarrow as pa
 
-        return pa.concat_tables([self.schema.empty_table(), *self.reader.read_all(bundle)]).to_pandas()
+        return _arrow_frame(pa.concat_tables([self.schema.empty_table(), *self.reader.read_all(bundle)]))
 
 
 @dataclass(frozen=True)
@@ -245,6 +244,24 @@ class _WritePart:
         import pyarrow as pa
 
         return self.writer.write(self.index, [pa.Table.from_pandas(frame, preserve_index=False)])
+
+
+def _arrow_frame(table: Any) -> Any:
+    """A pandas frame over the Arrow columns themselves: NumPy would round integers with gaps and lose types."""
+    import pandas as pd
+
+    return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def _frame_schema(frame: Any) -> Any:
+    """The Arrow schema of a Dask frame: Arrow's own types as they are, NumPy's by an example."""
+    import pandas as pd
+    import pyarrow as pa
+
+    example = pa.Schema.from_pandas(frame._meta_nonempty, preserve_index=False)
+    kinds = frame.dtypes
+    own = {name: kind.pyarrow_dtype for name, kind in kinds.items() if isinstance(kind, pd.ArrowDtype)}
+    return pa.schema([pa.field(f.name, own.get(f.name, f.type)) for f in example])
 
 
 def _call(task: Any, item: Any) -> Any:

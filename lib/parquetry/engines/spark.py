@@ -23,6 +23,7 @@ import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from parquetry.commit import common_schema, fitted
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_memory, parse_bytes
 from parquetry.engines.packing import library_archive
@@ -132,9 +133,9 @@ class SparkEngine(Engine):
         from parquetry.reduction import bundles
 
         parts = bundles(dataset, dataset.columns)
-        read = _ReadRows(dataset.reader(), _pickled(parts))
-        schema = _spark_schema(dataset.schema)
-        frame = self.session.range(0, len(parts), 1, max(1, len(parts))).mapInArrow(read, schema)
+        schema = common_schema(dataset.schema)
+        read = _ReadRows(dataset.reader(), schema, _pickled(parts))
+        frame = self.session.range(0, len(parts), 1, max(1, len(parts))).mapInArrow(read, _spark_schema(schema))
         return nw.from_native(frame)
 
     def write(self, frame: Any, path: str, *, mode: str = "fail") -> Dataset:
@@ -222,7 +223,7 @@ class SparkEngine(Engine):
 
         if not (hasattr(native, "mapInArrow") and hasattr(native, "sparkSession")):
             return False
-        schema = to_arrow_schema(native.schema)
+        schema = to_arrow_schema(native.schema, timezone="UTC")
 
         def write(writer: Any) -> list[Any]:
             payloads = self._run(native.mapInArrow(_WriteParts(writer), _RESULT), "write")
@@ -294,6 +295,7 @@ class _Join:
 @dataclass(frozen=True)
 class _ReadRows:
     reader: Any
+    schema: pa.Schema
     bundles: list[bytes]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -301,7 +303,7 @@ class _ReadRows:
             for number in batch.column(0).to_pylist():
                 bundle = pickle.loads(self.bundles[number])
                 for table in self.reader.read_all(bundle):
-                    yield from table.combine_chunks().to_batches()
+                    yield from fitted(table, self.schema).combine_chunks().to_batches()
 
 
 @dataclass(frozen=True)
