@@ -25,8 +25,9 @@ from pyspark.sql import SparkSession
 
 from parquetry.commit import common_schema, fitted
 from parquetry.dataset import Dataset
-from parquetry.engine import Engine, Member, machine_memory, parse_bytes
+from parquetry.engine import Engine, Member
 from parquetry.engines.packing import library_archive
+from parquetry.engines.spark_memory import task_memory
 from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, refuse_settings, unpacked
 from parquetry.errors import (
     BadParameter,
@@ -93,7 +94,7 @@ class SparkEngine(Engine):
         self._owned = owned
         self._connect = "connect" in type(session).__module__
         self.parallelism = max(1, self._slots())
-        self.memory = self._task_memory()
+        self.memory = task_memory(lambda name: session.conf.get(name, None), self.parallelism)
         self._bring_library()
 
     def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
@@ -197,18 +198,6 @@ class SparkEngine(Engine):
         # Connect has no SparkContext: the number of partitions that Spark itself chooses tells.
         frame = self.session.range(1_000_000).selectExpr("spark_partition_id() as p").distinct()
         return int(frame.count())
-
-    def _task_memory(self) -> int:
-        conf = self.session.conf
-        local = not self._connect and self.session.sparkContext.master.startswith("local")
-        size = conf.get("spark.executor.pyspark.memory", None) or conf.get("spark.executor.memory", None)
-        if size is None or (local and not self.session.sparkContext.master.startswith("local-cluster")):
-            return machine_memory() // (2 * self.parallelism)
-        unit = "" if size[-1].isalpha() else "b"
-        cores = int(conf.get("spark.executor.cores", None) or 1)
-        return (
-            parse_bytes(f"{size}{unit}".upper().replace("G", "GIB").replace("M", "MIB").replace("IBB", "IB")) // cores
-        )
 
     def _bring_library(self) -> None:
         """Send this library to the executors; what it is built on must be there already."""
