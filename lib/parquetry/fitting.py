@@ -20,8 +20,9 @@ from threadpoolctl import threadpool_limits
 
 from parquetry import registry
 from parquetry.dataset import Dataset, open_dataset
-from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, TooBigForOneNode, WrongColumnType
+from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, WrongColumnType
 from parquetry.reduction import Bundle, PassTask, Reduction, bundles
+from parquetry.single_node import check_gathered, check_steps, no_fitter
 from parquetry.view import Batch, View, is_numeric
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 Asking = Generator[list[Any], list[Any], Any]
 """What a Fitter is: yields lists of work, is sent the list of results, returns the fitted estimator."""
-
-_GATHER_FACTOR = 3  # the rows as read, the matrix made of them, and the estimator's own copy
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +109,7 @@ def fit(
     cloned = _cloned(estimator)
     with borrowed_engine(engine) as running:
         budget = running.memory if memory is None else parse_bytes(memory)
+        check_steps(cloned, view, budget)
         fitting = Fitting(budget)
         reads: list[int] = []
         asking = _observed(fitting.step(cloned, view, _class_name(cloned)), lambda asked: reads.append(_reads(asked)))
@@ -145,7 +145,7 @@ class Fitting:
         inside.report.estimator = _class_name(estimator)
         entry = registry.find(estimator)
         if entry is None:
-            work = inside.gather(estimator, view, f"There is no distributed fit for {_class_name(estimator)}.")
+            work = inside.gather(estimator, view, no_fitter(estimator))
         else:
             work = entry.fit(estimator, view, inside)
 
@@ -160,14 +160,7 @@ class Fitting:
 
     def gather(self, estimator: Any, view: View, why: str) -> Asking:
         """Bring the rows to one worker, if they fit, and call the estimator's own ``fit`` there."""
-        needed = gathered_bytes(view)
-        if needed > self.memory:
-            raise TooBigForOneNode(
-                f"{_class_name(estimator)} needs about {needed / 2**30:.2f} GiB on one worker; "
-                f"{self.memory / 2**30:.2f} GiB are allowed.",
-                why=f"{why} Its rows would have to be gathered.",
-                fix=f"Fit on data.sample(n=…), allow more with memory=, or use a class that scales: {scaling_names()}.",
-            )
+        check_gathered(estimator, view, self.memory, why)
         self.report.placement, self.report.why = "single-node", why
         (fitted,) = yield [Gather(estimator, view)]
         return fitted
@@ -315,22 +308,6 @@ def _cloned(estimator: Any) -> Any:
             why=str(error),
             fix="Keep open files, locks and connections out of its parameters; pass an estimator, not a class.",
         ) from error
-
-
-def gathered_bytes(view: View) -> int:
-    """About how many bytes a single-node fit of a view takes."""
-    dataset = view.dataset
-    rows = dataset.num_rows
-    text = [c for c in view.columns if not is_numeric(dataset.full_schema.field(c).type)]
-    stored = dataset.select(text).nbytes if text else 0
-    width = view.width + len(view.target) + 1
-    return int(_GATHER_FACTOR * (rows * 8 * width + stored + rows * 64 * len(text)))
-
-
-def scaling_names() -> str:
-    """The names of the estimators that have a distributed fit."""
-    kinds = [k for k in registry.entries() if hasattr(k, "predict")]
-    return ", ".join(sorted(k.__name__ for k in kinds if k.__name__ != "Pipeline"))
 
 
 @dataclass(frozen=True)
