@@ -220,7 +220,8 @@ def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], 
     # The list of blocks stays here: each worker gets only the bundle that it works on.
     shipped = {id(view): replace(view, dataset=None) for _, view in works}  # type: ignore[arg-type]
     parts = tuple((reduction, shipped[id(view)]) for reduction, view in works)
-    task = PassTask(first.select(columns).reader(), parts)
+    limits = [limit for limit in (view.batch_rows for _, view in works) if limit is not None]
+    task = PassTask(first.select(columns).reader(batch_rows=min(limits, default=None)), parts)
     states = engine.reduce(task, task.merge, bundles(first, columns), label=label)
     with threadpool_limits(1):
         return [reduction.finish(state) for (reduction, _), state in zip(works, states, strict=True)]
@@ -346,7 +347,7 @@ def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[An
         if isinstance(work, Gather):
             view = work.view
             columns = view.columns
-            reader = view.dataset.select(columns).reader()
+            reader = view.dataset.select(columns).reader(batch_rows=view.batch_rows)
             shipped = replace(view, dataset=None)  # type: ignore[arg-type]
             task = _GatherTask(reader, shipped, work.estimator)
             label = f"{verb}-{_class_name(work.estimator)}-single-node"
