@@ -121,14 +121,14 @@ def test_a_gang_that_fails_leaves_nothing_either(dask_engine: Any) -> None:
         dask_engine.gang(fail, 2, label="gang")
     # Its worker is free again soon: nobody waits for a member that has ended.
     assert list(dask_engine.map(abs, range(8), label="abs")) == list(range(8))
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 40
     time.sleep(0.6)
     assert nothing_left(dask_engine.client)
 
 
 def nothing_left(client: Client) -> bool:
     """Removal is a message without an answer: a moment later it has been taken."""
-    for _ in range(50):
+    for _ in range(200):
         if not variables(client):
             return True
         time.sleep(0.05)
