@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, QuantileTransformer, StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 
 import parquetry as pqy
 from parquetry.errors import BadParameter, StepNotPicklable, TooBigForOneNode
@@ -133,6 +137,70 @@ def test_over_budget_is_refused_with_alternatives(local: Any, houses: Path) -> N
         pqy.fit(RandomForestRegressor(), houses, target="price", features=["area"], engine=local, memory="10KB")
     assert "LinearRegression" in caught.value.fix
     assert "memory=" in caught.value.fix
+
+
+@pytest.fixture
+def idle(local: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An engine on which nothing may be scheduled."""
+    for name in ("map", "reduce"):
+        monkeypatch.setattr(local, name, lambda *_, **__: pytest.fail("work was scheduled"))
+    return local
+
+
+def many(early: Any) -> Pipeline:
+    return Pipeline([("early", early), ("nothing", "passthrough"), ("forest", RandomForestRegressor())])
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "width"),
+    [
+        (many(StandardScaler()), 2),
+        (many(make_pipeline(StandardScaler(), MinMaxScaler())), 2),
+        (many(SimpleImputer()), 1),
+        (make_pipeline(StandardScaler(), many(MinMaxScaler())), 2),
+        (make_pipeline(StandardScaler(), QuantileTransformer(), Ridge()), 2),
+        (TransformedTargetRegressor(many(StandardScaler()), transformer=StandardScaler()), 2),
+    ],
+    ids=["one-to-one", "nested", "unknown width", "last of all", "in the middle", "transformed target"],
+)
+def test_a_late_step_over_budget_is_refused_before_any_pass(
+    idle: Any, houses: Path, pipeline: Pipeline, width: int
+) -> None:
+    least = 3 * 1_000 * 8 * (width + 2)
+    fit = partial(pqy.fit, pipeline, houses, target="price", features=["area", "rooms"], engine=idle)
+    with pytest.raises(TooBigForOneNode, match=r"needs at least .* GiB on one worker") as caught:
+        fit(memory=least - 1)
+    assert "LinearRegression" in caught.value.fix
+    with pytest.raises(pytest.fail.Exception, match="work was scheduled"):
+        fit(memory=least)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        KNeighborsRegressor(),
+        make_pipeline(StandardScaler(), KNeighborsRegressor()),
+        make_pipeline(StandardScaler(), make_pipeline(MinMaxScaler(), KNeighborsRegressor())),
+    ],
+    ids=["alone", "last", "last of the last"],
+)
+def test_weights_for_a_fit_that_takes_none_are_refused_before_any_pass(idle: Any, houses: Path, estimator: Any) -> None:
+    with pytest.raises(BadParameter, match=r"KNeighborsRegressor\.fit takes no sample_weight") as caught:
+        pqy.fit(estimator, houses, target="price", features=["area"], sample_weight="rooms", engine=idle)
+    assert caught.value.fix
+
+
+def test_weights_for_a_step_that_is_gathered(local: Any, houses: Path) -> None:
+    """Those whose fit takes them, and those that hand on what they get, are fitted as scikit-learn does."""
+    data = pqy.open_dataset(houses)
+    frame = data.to_pandas()
+    x, y, w = frame[["area"]], frame["price"], frame["rooms"]
+    for estimator in (DecisionTreeRegressor(max_depth=2), GridSearchCV(Lasso(), {"alpha": [1.0, 9.0]}, cv=2)):
+        pipeline = make_pipeline(QuantileTransformer(n_quantiles=9), estimator)
+        name = type(estimator).__name__.lower()
+        ours = pqy.fit(pipeline, data, target="price", features=["area"], sample_weight="rooms", engine=local)
+        theirs = clone(pipeline).fit(x, y, **{f"{name}__sample_weight": w})
+        np.testing.assert_allclose(predictions(ours, x), predictions(theirs, x), rtol=1e-9)
 
 
 def test_subclasses_are_fitted_by_their_own_code(local: Any, houses: Path) -> None:

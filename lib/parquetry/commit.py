@@ -257,7 +257,14 @@ def storable(schema: pa.Schema) -> pa.Schema:
     WrongColumnType
         Naming a column of a type that it cannot hold.
     """
-    return pa.schema([pa.field(f.name, _storable_type(f)) for f in schema])
+    schema = common_schema(schema)
+    for f in schema:
+        if pa.types.is_time(f.type) or pa.types.is_duration(f.type) or pa.types.is_date64(f.type):
+            raise WrongColumnType(
+                f"Column {f.name!r} is {f.type}, which a Delta table cannot hold.",
+                fix="Convert it to a number, a text or a timestamp first, or leave it out.",
+            )
+    return schema
 
 
 def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -266,8 +273,13 @@ def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return table if table.schema.equals(schema) else table.cast(schema)
 
 
-def _storable_type(f: pa.Field) -> pa.DataType:
-    kind = f.type.value_type if pa.types.is_dictionary(f.type) else f.type
+def common_schema(schema: pa.Schema) -> pa.Schema:
+    """Each column in the nearest type that Delta and Spark know and that loses no value."""
+    return pa.schema([pa.field(f.name, _common_type(f.type)) for f in schema])
+
+
+def _common_type(kind: pa.DataType) -> pa.DataType:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if pa.types.is_unsigned_integer(kind):
         wider = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32()}
         return wider.get(kind, pa.int64())
@@ -279,11 +291,6 @@ def _storable_type(f: pa.Field) -> pa.DataType:
         return pa.string()
     if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
         return pa.binary()
-    if pa.types.is_time(kind) or pa.types.is_duration(kind) or pa.types.is_date64(kind):
-        raise WrongColumnType(
-            f"Column {f.name!r} is {kind}, which a Delta table cannot hold.",
-            fix="Convert it to a number, a text or a timestamp first, or leave it out.",
-        )
     return kind
 
 

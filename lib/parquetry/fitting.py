@@ -20,8 +20,9 @@ from threadpoolctl import threadpool_limits
 
 from parquetry import registry
 from parquetry.dataset import Dataset, open_dataset
-from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, TooBigForOneNode, WrongColumnType
+from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, WrongColumnType
 from parquetry.reduction import Bundle, Cached, PassTask, Reduction, bundles
+from parquetry.single_node import check_gathered, check_steps, no_fitter
 from parquetry.view import Batch, View, is_numeric
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 Asking = Generator[list[Any], list[Any], Any]
 """What a Fitter is: yields lists of work, is sent the list of results, returns the fitted estimator."""
-
-_GATHER_FACTOR = 3  # the rows as read, the matrix made of them, and the estimator's own copy
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +109,7 @@ def fit(
     cloned = _cloned(estimator)
     with borrowed_engine(engine) as running:
         budget = running.memory if memory is None else parse_bytes(memory)
+        check_steps(cloned, view, budget)
         fitting = Fitting(budget)
         reads: list[int] = []
         asking = _observed(fitting.step(cloned, view, _class_name(cloned)), lambda asked: reads.append(_reads(asked)))
@@ -145,7 +145,7 @@ class Fitting:
         inside.report.estimator = _class_name(estimator)
         entry = registry.find(estimator)
         if entry is None:
-            work = inside.gather(estimator, view, f"There is no distributed fit for {_class_name(estimator)}.")
+            work = inside.gather(estimator, view, no_fitter(estimator))
         else:
             work = entry.fit(estimator, view, inside)
 
@@ -160,14 +160,7 @@ class Fitting:
 
     def gather(self, estimator: Any, view: View, why: str) -> Asking:
         """Bring the rows to one worker, if they fit, and call the estimator's own ``fit`` there."""
-        needed = gathered_bytes(view)
-        if needed > self.memory:
-            raise TooBigForOneNode(
-                f"{_class_name(estimator)} needs about {needed / 2**30:.2f} GiB on one worker; "
-                f"{self.memory / 2**30:.2f} GiB are allowed.",
-                why=f"{why} Its rows would have to be gathered.",
-                fix=f"Fit on data.sample(n=…), allow more with memory=, or use a class that scales: {scaling_names()}.",
-            )
+        check_gathered(estimator, view, self.memory, why)
         self.report.placement, self.report.why = "single-node", why
         (fitted,) = yield [Gather(estimator, view)]
         return fitted
@@ -229,11 +222,12 @@ def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], 
     shipped = {id(view): replace(view, dataset=None) for _, view in works}  # type: ignore[arg-type]
     parts = tuple((reduction, shipped[id(view)]) for reduction, view in works)
     cached = {
-        i: Cached(first.select(view.columns).reader(), view.cache_key)
+        i: Cached(first.select(view.columns).reader(batch_rows=view.batch_rows), view.cache_key)
         for i, (_, view) in enumerate(works)
         if view.prepare is not None
     }
-    task = PassTask(first.select(stored).reader(), parts, cached)
+    limits = [view.batch_rows for _, view in works if view.prepare is None and view.batch_rows is not None]
+    task = PassTask(first.select(stored).reader(batch_rows=min(limits, default=None)), parts, cached)
     states = engine.reduce(task, task.merge, bundles(first, columns), label=label)
     with threadpool_limits(1):
         return [reduction.finish(state) for (reduction, _), state in zip(works, states, strict=True)]
@@ -323,22 +317,6 @@ def _cloned(estimator: Any) -> Any:
         ) from error
 
 
-def gathered_bytes(view: View) -> int:
-    """About how many bytes a single-node fit of a view takes."""
-    dataset = view.dataset
-    rows = dataset.num_rows
-    text = [c for c in view.columns if not is_numeric(dataset.full_schema.field(c).type)]
-    stored = dataset.select(text).nbytes if text else 0
-    width = view.width + len(view.target) + 1
-    return int(_GATHER_FACTOR * (rows * 8 * width + stored + rows * 64 * len(text)))
-
-
-def scaling_names() -> str:
-    """The names of the estimators that have a distributed fit."""
-    kinds = [k for k in registry.entries() if hasattr(k, "predict")]
-    return ", ".join(sorted(k.__name__ for k in kinds if k.__name__ != "Pipeline"))
-
-
 @dataclass(frozen=True)
 class _GatherTask:
     """Reads all bundles in order and calls the estimator's own ``fit``."""
@@ -375,7 +353,7 @@ def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[An
         if isinstance(work, Gather):
             view = work.view
             columns = view.columns
-            reader = view.dataset.select(columns).reader()
+            reader = view.dataset.select(columns).reader(batch_rows=view.batch_rows)
             shipped = replace(view, dataset=None)  # type: ignore[arg-type]
             task = _GatherTask(reader, shipped, work.estimator)
             label = f"{verb}-{_class_name(work.estimator)}-single-node"

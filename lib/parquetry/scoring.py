@@ -72,14 +72,15 @@ def predict(
     check_picklable(model)
     path = os.fspath(to)
     output = CommittedWrite(path, mode)
-    shown = _Shower(model, method, tuple(keys), _output_names(model, method))
+    shown = _Shower(Output(model, method), tuple(keys), _output_names(model, method))
     # The first rows tell the output's types, and find a model that does not fit the data early.
     schema = _tried(shown, view)
     with borrowed_engine(engine) as running:
         chosen = view.dataset.select(view.columns)
+        reader = chosen.reader(batch_rows=replace(view, steps=(shown.output,)).batch_rows)
 
         def write(writer: PartWriter) -> list[Part]:
-            task = _PredictTask(chosen.reader(), replace(view, dataset=None), shown, writer)  # type: ignore[arg-type]
+            task = _PredictTask(reader, replace(view, dataset=None), shown, writer)  # type: ignore[arg-type]
             return write_bundles(running, chosen, task, label=f"{method}-{type(model).__name__}")
 
         output.run(schema, write)
@@ -144,19 +145,29 @@ def model_features(model: Any, features: Sequence[str] | None) -> Sequence[str] 
     return features
 
 
+@dataclass(frozen=True, eq=False)
+class Output:
+    """A view's step: X becomes what a model's method gives, as a dense matrix with one column an output."""
+
+    model: Any
+    method: str
+
+    def __call__(self, x: Any) -> Any:
+        found = apply(self.model, self.method, x)
+        values = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
+        return values.reshape(-1, 1) if values.ndim == 1 else values
+
+
 @dataclass(frozen=True)
 class _Shower:
     """A batch's keys and predictions as an Arrow table."""
 
-    model: Any
-    method: str
+    output: Output
     keys: tuple[str, ...]
     names: tuple[str, ...] | None
 
     def __call__(self, batch: Batch) -> pa.Table:
-        found = apply(self.model, self.method, batch.X)
-        values = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
-        columns = [values] if values.ndim == 1 else list(values.T)
+        columns = list(self.output(batch.X).T)
         names = self.names
         if names is None or len(names) != len(columns):
             names = ("prediction",) if len(columns) == 1 else tuple(f"prediction_{i}" for i in range(len(columns)))
@@ -187,7 +198,7 @@ def _tried(shown: _Shower, view: View) -> pa.Schema:
         if isinstance(error, ParquetryError):
             raise
         raise BadParameter(
-            f"{type(shown.model).__name__} does not take the columns {list(view.features)}.",
+            f"{type(shown.output.model).__name__} does not take the columns {list(view.features)}.",
             why=f"{type(error).__name__}: {error}",
             fix="Name the columns that it was fitted on with features=.",
         ) from error

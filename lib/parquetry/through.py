@@ -8,7 +8,7 @@ columns that it gets.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,46 @@ def apply(model: Any, method: str, x: Any) -> Any:
     if type(model) is TransformedTargetRegressor and method == "predict":
         return _predict_transformed(model, x)
     return call(model, method, x)
+
+
+def widest_row(steps: Sequence[Any], x: Any) -> float:
+    """The most bytes that a row of X takes as a matrix on its way through a view's steps.
+
+    Parameters
+    ----------
+    steps : sequence of callables
+    x : Columns
+        The first rows, before any step; what is stored does not count.
+    """
+    most = 0.0
+    for step in steps:
+        inner = getattr(step, "transformer", getattr(step, "model", None))
+        most = max([most, *(_row_bytes(part) for part in _stages(inner, x))])
+        x = step(x)
+        most = max(most, _row_bytes(x))
+    return most
+
+
+def _stages(model: Any, x: Any) -> Iterator[Any]:
+    """X before the last step of each pipeline inside a fitted model, and after each earlier one."""
+    from sklearn.compose import TransformedTargetRegressor
+    from sklearn.pipeline import Pipeline
+
+    if type(model) is TransformedTargetRegressor:
+        yield from _stages(model.regressor_, x)
+    if type(model) is Pipeline:
+        for _, step in model.steps[:-1]:
+            yield from _stages(step, x)
+            x = transform(step, x)
+            yield x
+        yield from _stages(model.steps[-1][1], x)
+
+
+def _row_bytes(x: Any) -> float:
+    """An index and a value for each stored value of a sparse row; a float for each cell of a dense one."""
+    if isinstance(x, Columns):
+        return 0.0
+    return float(12 * x.nnz / max(1, x.shape[0]) if hasattr(x, "nnz") else 8 * x.shape[1])
 
 
 def nameless(estimator: Any) -> Any:

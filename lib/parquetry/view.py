@@ -20,11 +20,15 @@ import pyarrow.compute as pc
 from parquetry.block_cache import CacheKey, Prepare, float_arrays
 from parquetry.dataset import Block, Dataset
 from parquetry.errors import UnknownColumn, WrongColumnType
+from parquetry.reading import BATCH_MULTIPLE
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
+
+WIDE_BYTES = 128 * 2**20
+"""What X of one batch may take after any of a view's steps: steps may widen it far beyond what is stored."""
 
 
 def is_numeric(kind: pa.DataType) -> bool:
@@ -210,6 +214,23 @@ class View:
     def width(self) -> int:
         """How many columns X has."""
         return len(self.features) if not self.steps else int(self.head(2).shape[1])
+
+    @cached_property
+    def batch_rows(self) -> int | None:
+        """The most rows that a batch may have to stay within ``WIDE_BYTES``; None where no step widens X.
+
+        From the first rows alone, and so the same on every engine.
+        """
+        if not self.steps:
+            return None
+        from parquetry.through import widest_row
+
+        try:
+            widest = widest_row(self.steps, next(iter(self.head_batches(64))).stored)
+        except Exception:  # noqa: BLE001 (a step that fails is told by the worker's typed error, with its trace)
+            return None
+        rows = int(WIDE_BYTES / max(1.0, widest))
+        return max(BATCH_MULTIPLE, rows // BATCH_MULTIPLE * BATCH_MULTIPLE)
 
 
 class Batch:

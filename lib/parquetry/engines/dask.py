@@ -11,18 +11,18 @@ from itertools import islice
 from typing import Any
 
 from dask.delayed import delayed
-from distributed import Client, LocalCluster, Variable, as_completed, get_client
+from distributed import Client, LocalCluster, as_completed
 from distributed.scheduler import KilledWorker
 
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
-from parquetry.engines.packing import library_archive, library_digest
+from parquetry.engines.dask_members import Join, together
+from parquetry.engines.dask_workers import prepare_workers
 from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, refuse_settings, unpacked
 from parquetry.errors import EngineLost, EngineUnreachable, NotEnoughSlots
 from parquetry.reduction import FAN_IN
 
 _CONNECT_SECONDS = 20
-_GATHER_SECONDS = 60
 _IN_FLIGHT = 4  # results of map a worker that may wait to be taken
 
 
@@ -63,7 +63,7 @@ class DaskEngine(Engine):
         self.memory = min((w["memory_limit"] or machine_memory()) // w["nthreads"] for w in workers.values())
         if not owned:
             # The workers of a cluster of our own run from the same installation.
-            _bring_library(client)
+            prepare_workers(client)
 
     def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
         shared = self._share(Guarded(task, label), label)
@@ -117,7 +117,7 @@ class DaskEngine(Engine):
 
         read = _ReadFrame(dataset.reader(), dataset.schema)
         parts = bundles(dataset, dataset.columns)
-        meta = dataset.schema.empty_table().to_pandas()
+        meta = _arrow_frame(dataset.schema.empty_table())
         frame = dd.from_map(read, parts, meta=meta, label=f"scan-{len(parts)}-bundles")
         with warnings.catch_warnings():
             # It announces a package that is not published yet.
@@ -137,19 +137,20 @@ class DaskEngine(Engine):
                 fix="Add workers, or lower the size of the gang.",
             )
         token = uuid.uuid4().hex
-        join = self._share(_Join(Guarded(task, label), size, token), label)
-        futures = [
-            self.client.submit(
-                _call, join, rank, key=f"{label}-{token}-{rank}", workers=[slots[rank]], pure=False, retries=0
-            )
-            for rank in range(size)
-        ]
-        for future in as_completed(futures):
-            if future.status != "finished":
-                # The others wait for a member that has ended: they are not waited for.
-                self.client.cancel([f for f in futures if f is not future])
-                self._result(future, label)
-        return [self._result(f, label) for f in futures]
+        join = self._share(Join(Guarded(task, label), size, token), label)
+        with together(self.client, token, size):
+            futures = [
+                self.client.submit(
+                    _call, join, rank, key=f"{label}-{token}-{rank}", workers=[slots[rank]], pure=False, retries=0
+                )
+                for rank in range(size)
+            ]
+            for future in as_completed(futures):
+                if future.status != "finished":
+                    # The others wait for a member that has ended: they are not waited for.
+                    self.client.cancel([f for f in futures if f is not future])
+                    self._result(future, label)
+            return [self._result(f, label) for f in futures]
 
     def close(self) -> None:
         if self._owned is None:
@@ -181,11 +182,10 @@ class DaskEngine(Engine):
 
     def _write_native(self, native: Any, output: Any) -> bool:
         import dask.dataframe as dd
-        import pyarrow as pa
 
         if not isinstance(native, dd.DataFrame):
             return False
-        schema = pa.Schema.from_pandas(native._meta_nonempty, preserve_index=False)
+        schema = _frame_schema(native)
 
         def write(writer: Any) -> list[Any]:
             parts = [delayed(_WritePart(writer, i))(p) for i, p in enumerate(native.to_delayed())]
@@ -197,35 +197,6 @@ class DaskEngine(Engine):
 
 
 @dataclass(frozen=True)
-class DaskMember:
-    """A gang member's end, over variables on the scheduler."""
-
-    rank: int
-    size: int
-    token: str
-    rounds: list[int]
-
-    def all_gather(self, message: str) -> list[str]:
-        """Every member's message, in order of rank; waits for all of them."""
-        turn = len(self.rounds)
-        self.rounds.append(turn)
-        client = get_client()
-        Variable(f"{self.token}-{turn}-{self.rank}", client=client).set(message)
-        names = [f"{self.token}-{turn}-{rank}" for rank in range(self.size)]
-        return [str(Variable(name, client=client).get(timeout=_GATHER_SECONDS)) for name in names]
-
-
-@dataclass(frozen=True)
-class _Join:
-    task: Guarded
-    size: int
-    token: str
-
-    def __call__(self, rank: int) -> Any:
-        return self.task(DaskMember(rank, self.size, self.token, []))
-
-
-@dataclass(frozen=True)
 class _ReadFrame:
     reader: Any
     schema: Any
@@ -233,7 +204,7 @@ class _ReadFrame:
     def __call__(self, bundle: Any) -> Any:
         import pyarrow as pa
 
-        return pa.concat_tables([self.schema.empty_table(), *self.reader.read_all(bundle)]).to_pandas()
+        return _arrow_frame(pa.concat_tables([self.schema.empty_table(), *self.reader.read_all(bundle)]))
 
 
 @dataclass(frozen=True)
@@ -245,6 +216,24 @@ class _WritePart:
         import pyarrow as pa
 
         return self.writer.write(self.index, [pa.Table.from_pandas(frame, preserve_index=False)])
+
+
+def _arrow_frame(table: Any) -> Any:
+    """A pandas frame over the Arrow columns themselves: NumPy would round integers with gaps and lose types."""
+    import pandas as pd
+
+    return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def _frame_schema(frame: Any) -> Any:
+    """The Arrow schema of a Dask frame: Arrow's own types as they are, NumPy's by an example."""
+    import pandas as pd
+    import pyarrow as pa
+
+    example = pa.Schema.from_pandas(frame._meta_nonempty, preserve_index=False)
+    kinds = frame.dtypes
+    own = {name: kind.pyarrow_dtype for name, kind in kinds.items() if isinstance(kind, pd.ArrowDtype)}
+    return pa.schema([pa.field(f.name, own.get(f.name, f.type)) for f in example])
 
 
 def _call(task: Any, item: Any) -> Any:
@@ -263,23 +252,3 @@ def _connect(address: str) -> Client:
             fix="Check the address and that the scheduler runs; or use 'dask' for a cluster on this machine.",
         ) from error
     return client
-
-
-def _bring_library(client: Client) -> None:
-    """Send this library to the workers; what it is built on must be there already.
-
-    Raises
-    ------
-    EngineUnreachable
-        A worker has already loaded another version of it.
-    """
-    archive, digest = library_archive()
-    client.upload_file(str(archive))
-    found = client.run(library_digest)
-    others = sorted(worker for worker, value in found.items() if value != digest)
-    if others:
-        raise EngineUnreachable(
-            f"The worker {others[0]} runs another version of this library.",
-            why="It had loaded it before this one was sent.",
-            fix="Restart the workers: client.restart().",
-        )

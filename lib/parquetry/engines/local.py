@@ -1,25 +1,36 @@
-"""The local engine: joblib on this machine, out of core."""
+"""The local engine: threads and processes of this machine, out of core."""
 
 from __future__ import annotations
 
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-from joblib import Parallel, delayed
-from threadpoolctl import threadpool_limits
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+from threadpoolctl import ThreadpoolController
 
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
-from parquetry.engines.tasks import Guarded
-from parquetry.errors import NotEnoughSlots
+from parquetry.engines.tasks import Guarded, packed, unpacked
+from parquetry.errors import EngineLost, NotEnoughSlots
 from parquetry.reduction import TreeMerge
 
 _MEMORY_SHARE = 0.5  # of the machine, for all tasks of this process together
 _SLOTS_A_CORE = 4  # gang members wait for each other most of the time
+_IN_FLIGHT = 4  # results of map a worker that may wait to be taken
+_IDLE_SECONDS = 60  # after which worker processes leave
+
+Results = Generator[Any, None, None]
 
 
 def open_here(_: str, *, workers: int | None, memory: int | None, progress: bool | None) -> LocalEngine:
@@ -41,21 +52,22 @@ class LocalEngine(Engine):
         self.memory = memory or int(machine_memory() * _MEMORY_SHARE)
         self._scratch: str | None = None
         self._connection: Any = None
+        self._processes: Any = None
 
     def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
-        processes = getattr(task, "holds_gil", False) and len(items) > 1
-        guarded = Guarded(task, label, own_process=processes)
-        run = Parallel(
-            n_jobs=min(self.parallelism, max(1, len(items))),
-            backend="loky" if processes else "threading",
-            return_as="generator",
-            pre_dispatch="2*n_jobs",
-            batch_size=1,
-        )
-        with self.progress.task(label, len(items)) as advance, threadpool_limits(1):
-            for result in run(delayed(guarded)(item) for item in items):
-                advance(1)
-                yield result
+        workers = min(self.parallelism, len(items))
+        libraries = ThreadpoolController()
+        with self.progress.task(label, len(items)) as advance, libraries.limit(limits=1):
+            if workers < 2:
+                results: Results = (Guarded(task, label, own_process=False)(item) for item in items)
+            elif getattr(task, "holds_gil", False):
+                results = self._in_processes(Guarded(task, label), items)
+            else:
+                results = _in_threads(Guarded(task, label, own_process=False), items, workers, libraries)
+            with closing(results):
+                for result in results:
+                    advance(1)
+                    yield result
 
     def reduce(
         self,
@@ -109,6 +121,9 @@ class LocalEngine(Engine):
         return run_members(task, size, label=label)
 
     def close(self) -> None:
+        if self._processes is not None:
+            self._processes.shutdown(kill_workers=True)
+            self._processes = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -116,11 +131,61 @@ class LocalEngine(Engine):
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
 
+    def _in_processes(self, task: Guarded, items: Sequence[Any]) -> Results:
+        if self._processes is None:
+            # A pool of our own: loky's shared one is joblib's, which breaks where another user has started it.
+            self._processes = ProcessPoolExecutor(self.parallelism, timeout=_IDLE_SECONDS)
+        submit = partial(self._processes.submit, _Packed(packed(task)))
+        try:
+            yield from _windowed(submit, items, _IN_FLIGHT * self.parallelism)
+        except BrokenProcessPool as error:
+            self._processes = None
+            raise EngineLost(
+                f"{task.label}: a worker process died.",
+                why=str(error),
+                fix="It may have run out of memory: open the engine with fewer workers.",
+            ) from error
+
     def _scratch_folder(self) -> str:
         if self._scratch is None:
             self._scratch = tempfile.mkdtemp(prefix="parquetry-")
             atexit.register(shutil.rmtree, self._scratch, ignore_errors=True)
         return self._scratch
+
+
+def _in_threads(task: Guarded, items: Sequence[Any], workers: int, libraries: ThreadpoolController) -> Results:
+    # OpenMP counts per calling thread: each has to be told.
+    hold = partial(libraries.limit, limits=1)
+    with ThreadPoolExecutor(workers, thread_name_prefix=task.label, initializer=hold) as pool:
+        yield from _windowed(lambda item: pool.submit(task, item), items, _IN_FLIGHT * workers)
+
+
+def _windowed(submit: Callable[[Any], Future[Any]], items: Iterable[Any], size: int) -> Results:
+    """Results in order, with at most ``size`` items that run, wait to run, or are done and not yet taken."""
+    waiting = iter(items)
+    window: deque[Future[Any]] = deque()
+    try:
+        window.extend(submit(item) for item in islice(waiting, size))
+        while window:
+            result = window[0].result()
+            window.popleft()
+            window.extend(submit(item) for item in islice(waiting, 1))
+            yield result
+    finally:
+        for future in window:
+            future.cancel()
+        # What already runs cannot be stopped; whoever closed the map may remove what it works on.
+        wait(window)
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A task that is pickled once for all its items, and unpickled once a process."""
+
+    content: bytes
+
+    def __call__(self, item: Any) -> Any:
+        return unpacked(self.content)(item)
 
 
 def _hive_options(dataset: Dataset) -> str:

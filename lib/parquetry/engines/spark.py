@@ -23,9 +23,11 @@ import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from parquetry.commit import common_schema, fitted
 from parquetry.dataset import Dataset
-from parquetry.engine import Engine, Member, machine_memory, parse_bytes
+from parquetry.engine import Engine, Member
 from parquetry.engines.packing import library_archive
+from parquetry.engines.spark_memory import task_memory
 from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, refuse_settings, unpacked
 from parquetry.errors import (
     BadParameter,
@@ -92,7 +94,7 @@ class SparkEngine(Engine):
         self._owned = owned
         self._connect = "connect" in type(session).__module__
         self.parallelism = max(1, self._slots())
-        self.memory = self._task_memory()
+        self.memory = task_memory(lambda name: session.conf.get(name, None), self.parallelism)
         self._bring_library()
 
     def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
@@ -132,9 +134,9 @@ class SparkEngine(Engine):
         from parquetry.reduction import bundles
 
         parts = bundles(dataset, dataset.columns)
-        read = _ReadRows(dataset.reader(), _pickled(parts))
-        schema = _spark_schema(dataset.schema)
-        frame = self.session.range(0, len(parts), 1, max(1, len(parts))).mapInArrow(read, schema)
+        schema = common_schema(dataset.schema)
+        read = _ReadRows(dataset.reader(), schema, _pickled(parts))
+        frame = self.session.range(0, len(parts), 1, max(1, len(parts))).mapInArrow(read, _spark_schema(schema))
         return nw.from_native(frame)
 
     def write(self, frame: Any, path: str, *, mode: str = "fail") -> Dataset:
@@ -197,18 +199,6 @@ class SparkEngine(Engine):
         frame = self.session.range(1_000_000).selectExpr("spark_partition_id() as p").distinct()
         return int(frame.count())
 
-    def _task_memory(self) -> int:
-        conf = self.session.conf
-        local = not self._connect and self.session.sparkContext.master.startswith("local")
-        size = conf.get("spark.executor.pyspark.memory", None) or conf.get("spark.executor.memory", None)
-        if size is None or (local and not self.session.sparkContext.master.startswith("local-cluster")):
-            return machine_memory() // (2 * self.parallelism)
-        unit = "" if size[-1].isalpha() else "b"
-        cores = int(conf.get("spark.executor.cores", None) or 1)
-        return (
-            parse_bytes(f"{size}{unit}".upper().replace("G", "GIB").replace("M", "MIB").replace("IBB", "IB")) // cores
-        )
-
     def _bring_library(self) -> None:
         """Send this library to the executors; what it is built on must be there already."""
         archive, _ = library_archive()
@@ -222,7 +212,7 @@ class SparkEngine(Engine):
 
         if not (hasattr(native, "mapInArrow") and hasattr(native, "sparkSession")):
             return False
-        schema = to_arrow_schema(native.schema)
+        schema = to_arrow_schema(native.schema, timezone="UTC")
 
         def write(writer: Any) -> list[Any]:
             payloads = self._run(native.mapInArrow(_WriteParts(writer), _RESULT), "write")
@@ -294,6 +284,7 @@ class _Join:
 @dataclass(frozen=True)
 class _ReadRows:
     reader: Any
+    schema: pa.Schema
     bundles: list[bytes]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -301,7 +292,7 @@ class _ReadRows:
             for number in batch.column(0).to_pylist():
                 bundle = pickle.loads(self.bundles[number])
                 for table in self.reader.read_all(bundle):
-                    yield from table.combine_chunks().to_batches()
+                    yield from fitted(table, self.schema).combine_chunks().to_batches()
 
 
 @dataclass(frozen=True)
