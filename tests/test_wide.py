@@ -93,15 +93,15 @@ def test_batches_of_a_pass_are_bounded(
 ) -> None:
     view = make_view(wide_data, target="y", features=["word"])
     wide = view.through(OneHotEncoder(sparse_output=sparse_output).fit(wide_data.to_pandas()[["word"]]))
-    monkeypatch.setattr(views, "WIDE_BYTES", 100 * 8 * WORDS)
-    expected = int(100 * 8 * WORDS / 12) // 1024 * 1024 if sparse_output else 100
+    monkeypatch.setattr(views, "WIDE_BYTES", 1_500 * 8 * WORDS)
+    expected = int(1_500 * 8 * WORDS / 12) // 1024 * 1024 if sparse_output else 1024
     assert run_pass(engine, [(Largest(), view)], label="narrow") == [3_000]
     assert run_pass(engine, [(Largest(), view), (Largest(), wide)], label="wide") == [min(3_000, expected)] * 2
 
 
 def test_results_stay(engine: Any, wide_data: pqy.Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Fitted in one pass, gathered and predicted, in batches of a few rows."""
-    monkeypatch.setattr(views, "WIDE_BYTES", 100 * 8 * WORDS)
+    monkeypatch.setattr(views, "WIDE_BYTES", 1_500 * 8 * WORDS)
     frame = wide_data.to_pandas()
     for last in (Ridge(), RandomForestRegressor(n_estimators=2, max_depth=3, random_state=0)):
         pipeline = make_pipeline(OneHotEncoder(sparse_output=False), FunctionTransformer(), last)
@@ -122,7 +122,7 @@ def test_predictions_are_made_in_bounded_batches(
 
     model = make_pipeline(FunctionTransformer(noted), PolynomialFeatures(9), LinearRegression())
     model.fit(wide_data.to_pandas()[NUMBERS].to_numpy(), wide_data.to_pandas()["y"])
-    monkeypatch.setattr(views, "WIDE_BYTES", 100 * 8 * 55)
+    monkeypatch.setattr(views, "WIDE_BYTES", 1_500 * 8 * 55)
     seen.clear()
     pqy.predict(model, wide_data, to=tmp_path / "out", features=NUMBERS, engine=local)
-    assert max(seen) == 100
+    assert max(seen) == 1024
