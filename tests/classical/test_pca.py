@@ -154,6 +154,15 @@ def test_small_components_keep_their_digits(local: Any, write_parquet: Any) -> N
         np.testing.assert_allclose(mine, other, atol=1e-6)
 
 
+def test_a_split_is_fitted_on_its_own_rows(write: Any, local: Any) -> None:
+    train, test = pqy.open_dataset(write(well)).split(test=0.3, seed=1)
+    for part in (train, test):
+        x = part.to_pandas()
+        for estimator in (PCA(), TruncatedSVD(3, algorithm="arpack"), IncrementalPCA(3, batch_size=40)):
+            ours = pqy.fit(estimator, part, engine=local)
+            parity.assert_same_learned(ours, clone(estimator).fit(x), 1e-9)
+
+
 def test_narrow_columns(write_parquet: Any, local: Any) -> None:
     for estimator in (PCA(2), TruncatedSVD(2, algorithm="arpack"), IncrementalPCA(2)):
         folder = write_parquet(parity.numbers("narrow"), type(estimator).__name__, row_group_size=90)
@@ -328,7 +337,7 @@ BAD = {
     "weights": (PCA(), {"features": ["x0", "x1"], "sample_weight": "x2"}, "PCA takes no sample weights"),
     "svd of all by arpack": (TruncatedSVD(6, algorithm="arpack"), {}, "must be at most 5"),
     "svd of too many": (TruncatedSVD(7), {}, "must be at most 6"),
-    "svd of one column": (TruncatedSVD(1), {"features": ["x0"]}, "X has one column"),
+    "svd of one column": (TruncatedSVD(1), {"features": ["x0"]}, "X has 1 feature"),
     "incremental": (IncrementalPCA(7), {}, "n_components=7 is above the 6 columns"),
     "incremental batch": (IncrementalPCA(4, batch_size=3), {}, "first partial_fit"),
 }

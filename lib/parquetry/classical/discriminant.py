@@ -97,7 +97,8 @@ def _narrow_lda(model: Any, dtype: Any) -> None:
 def fit_qda(model: Any, view: View, fitting: Fitting) -> Asking:
     """Quadratic discriminant analysis: mean and covariance of each class, and its axes.
 
-    The sign of each column of ``rotations_`` is the decomposition's own, there and here.
+    The sign of each column of ``rotations_`` is the decomposition's own, there and here. Variances
+    along the axes come from products: one below 1e-7 of its features' own has less than 9 digits.
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis.html
     """
@@ -266,7 +267,7 @@ def _check_rows(classes: Classes) -> None:
     if int(classes.counts.sum()) == len(classes.values):
         raise DegenerateColumn(
             f"LinearDiscriminantAnalysis: there are as many classes as rows: {len(classes.values):,}.",
-            why="No class has any spread.",
+            why="A class of one sample has no spread.",
             fix="Check that the target is the right column.",
         )
 

@@ -22,6 +22,7 @@ from parquetry.reduction import FAN_IN
 from parquetry.registry import fitter
 from parquetry.view import FloatArray, View
 
+_MOST_PRODUCTS = 4_096  # features up to which taking all products apart is quick
 _LEARNED = (
     "components_",
     "explained_variance_",
@@ -34,7 +35,7 @@ _LEARNED = (
 
 @fitter(
     PCA,
-    passes="1 (2 if ill-conditioned; more where features times features exceed the memory)",
+    passes="1 (2 if ill-conditioned; more beyond 4,096 features)",
     exact="the full decomposition to 1e-9, whatever the solver",
     matrices=True,
 )
@@ -42,9 +43,10 @@ def fit_pca(pca: Any, view: View, fitting: Fitting) -> Asking:
     """Principal components of dense or sparse X, the same whichever ``svd_solver`` is named.
 
     ``"randomized"`` and ``"arpack"`` too give the exact decomposition, so ``tol``,
-    ``iterated_power``, ``n_oversamples`` and ``random_state`` change nothing. Only where the
-    products of all features exceed the memory budget, and ``n_components`` is a whole number, are
-    the leading components iterated for (to 1e-9, or with a ConvergenceWarning).
+    ``iterated_power``, ``n_oversamples`` and ``random_state`` change nothing. Only beyond 4,096
+    features, or where the products of all features exceed the memory budget, a few components
+    (less than a quarter of the features) are searched for, until nothing changes or with a
+    ConvergenceWarning.
     Components are signed as scikit-learn signs them: the largest loading is positive; where two
     loadings are equally large but for rounding, the sign is a matter of rounding there and here.
     Components of equal variance, or of none, are one of many equally right choices.
@@ -58,7 +60,8 @@ def fit_pca(pca: Any, view: View, fitting: Fitting) -> Asking:
     solver = _solver(pca, rows, width, sparse=is_sparse(view))
     wanted = _wanted(pca, solver, rows, width)
     dtype = float_type(view)
-    if 8 * width * width * FAN_IN > fitting.memory and _is_whole(wanted) and 0 < wanted < width / 4:
+    wide = width > _MOST_PRODUCTS or 8 * width * width * FAN_IN > fitting.memory
+    if wide and _is_whole(wanted) and 0 < wanted < width / 4:
         found = yield from leading(pca, view, fitting, wanted, most_passes=None, centered=True)
         _set_leading(pca, found, rows, width)
     else:

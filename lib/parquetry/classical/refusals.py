@@ -58,7 +58,7 @@ def refuse(position: Position, names: Sequence[str], who: str) -> None:
     raise NegativeValues(
         f"{who}: column {names[position.column]!r} holds {position.what}, first in {position.path}, "
         f"row group {position.row_group}, row {position.row}.",
-        why="The estimator takes counts or category codes.",
+        why="Negative values in data are no counts and no category codes.",
         fix="Shift or encode the column so that nothing is below zero, or use GaussianNB.",
     )
 

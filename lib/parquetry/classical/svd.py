@@ -66,7 +66,7 @@ def fit_truncated_svd(svd: Any, view: View, fitting: Fitting) -> Asking:
 def _check_components(svd: Any, rows: int, width: int) -> None:
     if width < 2:
         raise BadParameter(
-            "TruncatedSVD: X has one column.", why="There is nothing to reduce.", fix="Give it two columns or more."
+            "TruncatedSVD: X has 1 feature(s).", why="There is nothing to reduce.", fix="Give it two columns or more."
         )
     limit = width if svd.algorithm == "randomized" else min(rows, width) - 1
     if svd.n_components > limit:
