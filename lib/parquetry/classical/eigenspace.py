@@ -123,21 +123,33 @@ def leading(
     fix = "Ask for fewer components, hash into fewer columns, or allow more with memory=."
     require_memory(estimator, fitting, 8 * width * size, f"{size:,} directions of {width:,} features", fix)
     blocks = int(np.clip(fitting.memory // (4 * 8 * width * size), _FEWEST_BLOCKS, _MOST_BLOCKS))
-    cached = view.cached()
-    moments: MomentsState
-    if centered:
-        # The mean is needed before the first product.
-        (moments,) = yield [Pass(Moments(who, names, nan=False, extremes=False), cached)]
     random = check_random_state(0 if estimator.random_state is None else estimator.random_state)
     block = _orthonormal(random.normal(size=(width, size)))
-    space = _Space(width, keep=blocks * size)
-    for number in range(most_passes or _PATIENCE):
-        works = [Pass(Multiply(who, block, moments.mean_or_nan if centered else None), cached)]
-        if number == 0 and not centered:
-            works.append(Pass(Moments(who, names, nan=False, extremes=False), cached))
-        image, *more = yield works
-        if more:
-            moments = more[0]
+    space, cached = _Space(width, keep=blocks * size), view.cached()
+    block, moments = yield from _search(who, names, cached, space, block, wanted, most_passes, centered=centered)
+    return (yield from _measured(who, names, cached, space, block, moments, wanted, centered=centered))
+
+
+def _search(
+    who: str,
+    names: tuple[str, ...],
+    view: View,
+    space: _Space,
+    block: FloatArray,
+    wanted: int,
+    most_passes: int | None,
+    *,
+    centered: bool,
+) -> Generator[list[Any], list[Any], tuple[FloatArray, MomentsState]]:
+    """Fill the space; gives the block that would come next, and the columns' moments."""
+    size, measure = block.shape[1], Pass(Moments(who, names, nan=False, extremes=False), view)
+    # The mean is needed before the first product; without it the moments share the first pass.
+    moments: Any = (yield [measure])[0] if centered else None
+    center = moments.mean_or_nan if centered else None
+    for _ in range(most_passes or _PATIENCE):
+        works = [Pass(Multiply(who, block, center), view)]
+        image, *more = yield works if moments is not None else [*works, measure]
+        moments = more[0] if more else moments
         space.add(block, image)
         block, error = space.next_block(size, wanted)
         if error <= _CONVERGED or not block.shape[1]:
@@ -145,7 +157,7 @@ def leading(
     else:
         if most_passes is None:
             _warn(who, error)
-    return (yield from _measured(who, names, cached, space, block, moments, wanted, centered=centered))
+    return block, moments
 
 
 class _Space:
