@@ -96,6 +96,10 @@ class NonFiniteValues(ParquetryError, ValueError):
     """NaN or infinity where the estimator refuses them."""
 
 
+class NegativeValues(ParquetryError, ValueError):
+    """Values below zero where the estimator takes counts or category codes."""
+
+
 class TooManyCategories(ParquetryError, ValueError):
     """A column has more distinct values than a worker should hold."""
 

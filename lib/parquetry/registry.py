@@ -21,8 +21,13 @@ _MODULES = (
     "parquetry.features.impute",
     "parquetry.features.onehot",
     "parquetry.features.scale",
+    "parquetry.classical.discriminant",
     "parquetry.classical.dummy",
+    "parquetry.classical.incremental",
     "parquetry.classical.linear",
+    "parquetry.classical.naive_bayes",
+    "parquetry.classical.pca",
+    "parquetry.classical.svd",
     "parquetry.classical.target",
 )
 _ENTRIES: dict[type, Entry] = {}

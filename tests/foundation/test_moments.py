@@ -11,7 +11,7 @@ import parity
 import parquetry as pqy
 from parquetry.errors import BadParameter, NonFiniteValues
 from parquetry.fitting import make_view, run_pass
-from parquetry.foundation.moments import Moments, _first_stored, _sparse_moments, empty_moments, merge_moments
+from parquetry.foundation.moments import Moments, _sparse_moments, empty_moments, first_stored, merge_moments
 from parquetry.foundation.positions import Finite, targets
 
 
@@ -102,9 +102,9 @@ def test_first_refused_value_of_a_sparse_matrix(write_parquet):
     (batch,) = view.head_batches(4)
     batch = Batch(batch.table, batch.rows, batch.block, view)
     batch.X = batch.matrix = sparse.csr_matrix([[0.0, 1.0], [np.nan, 0.0], [2.0, np.inf], [np.inf, 0.0]])
-    at = _first_stored(batch, nan=False)
+    at = first_stored(batch, nan=False)
     assert (at.row, at.column, at.what) == (2, 1, "infinity")
-    at = _first_stored(batch, nan=True)
+    at = first_stored(batch, nan=True)
     assert (at.row, at.column, at.what) == (1, 0, "NaN")
 
 

@@ -121,7 +121,7 @@ class Moments(Reduction[MomentsState, MomentsState]):
         if state.suspect or (not self.nan and (state.count < state.rows).any()):
             nan = not self.nan
             state.refused = (
-                _first_stored(batch, nan=nan) if sparse else first_non_finite(batch, self.values(batch), nan=nan)
+                first_stored(batch, nan=nan) if sparse else first_non_finite(batch, self.values(batch), nan=nan)
             )
         if weights is not None:
             state.least_weight = float(weights.min())
@@ -204,7 +204,7 @@ def merge_moments(left: MomentsState, right: MomentsState) -> MomentsState:
     weight = left.weight + right.weight
     share = np.divide(right.weight, weight, out=np.zeros_like(weight), where=weight != 0)
     delta = (right.mean - left.mean) + (right.rest - left.rest)
-    mean, rest = _two_sum(left.mean, left.rest + delta * share)
+    mean, rest = two_sum(left.mean, left.rest + delta * share)
     # From a mean of 0 to one of 1e9 the step itself would lose what the rest keeps.
     first = left.weight == 0
     mean, rest = np.where(first, right.mean, mean), np.where(first, right.rest, rest)
@@ -223,7 +223,7 @@ def merge_moments(left: MomentsState, right: MomentsState) -> MomentsState:
     )
 
 
-def _two_sum(large: FloatArray, small: FloatArray) -> tuple[FloatArray, FloatArray]:
+def two_sum(large: FloatArray, small: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The rounded sum and its rounding error (Knuth's two-sum)."""
     total = large + small
     back = total - large
@@ -260,7 +260,7 @@ def _sparse_moments(matrix: Any, weights: FloatArray | None) -> MomentsState:
     return state
 
 
-def _first_stored(batch: Batch, *, nan: bool) -> Position | None:
+def first_stored(batch: Batch, *, nan: bool) -> Position | None:
     """The first infinity (or NaN) among the stored values of a sparse X."""
     matrix = batch.matrix.tocsr()
     bad = np.flatnonzero(~np.isfinite(matrix.data) if nan else np.isinf(matrix.data))
