@@ -103,6 +103,8 @@ class Answers:
                 continue
             if self.method == "predict_proba":
                 arrays |= {f"{name}.{i}": found for name, found in _probable(scores[i], truth).items()}
+            else:
+                arrays[f"wrong.{i}"] = _not_numbers(scores[i])
             if len(classes) > 2 and scores[i].ndim == 2:
                 arrays[f"rank.{i}"] = _rank(scores[i], truth)
             if self.ranked:
@@ -216,6 +218,11 @@ def _probable(shares: Any, truth: CodeArray) -> Arrays:
         error[rows, known] -= 1.0
         brier = np.einsum("ij,ij->i", error, error)
     return {"share": np.clip(share, epsilon, 1 - epsilon), "brier": brier, "wrong": wrong}
+
+
+def _not_numbers(scores: Any) -> npt.NDArray[np.uint8]:
+    finite = np.isfinite(scores) if scores.ndim == 1 else np.isfinite(scores).all(axis=1)
+    return np.where(finite, 0, NOT_A_NUMBER).astype(np.uint8)
 
 
 def _rank(scores: Any, truth: CodeArray) -> CodeArray:

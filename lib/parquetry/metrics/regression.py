@@ -21,6 +21,8 @@ from parquetry.through import apply
 from parquetry.view import Batch, FloatArray, View, is_numeric
 
 ERROR_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+FEWEST = 1024
+"""Cells that each output's errors have, however many outputs there are."""
 _EPSILON = float(np.finfo(np.float64).eps)  # scikit-learn's floor in MAPE
 
 
@@ -44,7 +46,8 @@ def evaluate_regressor(model: Any, view: View, engine: Any) -> dict[str, Any]:
     seen = replace(view, steps=(*view.steps, Applied(model)), step_names=None)
     if seen.width != len(view.target):
         raise BadParameter(
-            f"The model predicts {seen.width} outputs; the target has {len(view.target)} columns.",
+            f"The model predicts {seen.width} outputs; the target has "
+            f"{len(view.target)} column{'s' if len(view.target) > 1 else ''}.",
             fix="Name the columns that it was fitted on, in their order, with target=.",
         )
     found: dict[str, Any] = drive(_regression(seen), engine, verb="evaluate")
@@ -156,7 +159,7 @@ def errors_by_size(batch: Batch) -> list[FloatArray]:
 # --- the metrics ----------------------------------------------------------------------------
 def _regression(view: View) -> Generator[list[Any], list[Any], dict[str, Any]]:
     outputs = len(view.target)
-    cap = max(1024, CAP // outputs)
+    cap = max(FEWEST, CAP // (2 * outputs))
     if view.dataset.num_rows > cap:
         view = view.cached()  # the quantiles may need another pass: the model need not predict again
     works = [Pass(RegressionErrors(view.target), view), Pass(Tallies(errors_by_size, cap), view)]
