@@ -110,11 +110,34 @@ def evaluate(
     Returns
     -------
     dict
-        For a regressor ``r2``, ``rmse``, ``mae``, ``mape`` and the exact
-        ``median_absolute_error``; for a classifier ``accuracy``, ``balanced_accuracy``,
-        ``precision``, ``recall`` and ``f1`` (macro), ``log_loss`` where it gives probabilities,
-        ``classes`` and ``confusion_matrix``; for both ``rows``. As scikit-learn defines them:
-        https://scikit-learn.org/stable/modules/model_evaluation.html
+        Plain numbers, lists and dicts that JSON can hold; what is undefined is None. As
+        scikit-learn defines them (https://scikit-learn.org/stable/modules/model_evaluation.html),
+        with the sample weights throughout (but for ``max_error``); of several outputs the means,
+        and those of each in ``per_output``.
+
+        For both kinds ``rows``. For a regressor ``r2``, ``rmse``, ``mae``, ``mape``, the exact
+        ``median_absolute_error``, ``max_error``, ``explained_variance``, ``rmsle`` (None where a
+        value is -1 or less) and ``error_quantiles`` of truth less prediction.
+
+        For a classifier ``accuracy``, ``balanced_accuracy``, ``precision``, ``recall`` and ``f1``
+        (macro; also with ``_weighted`` and ``_micro``), ``mcc``, ``cohen_kappa``, ``classes``,
+        ``confusion_matrix`` (truth in rows; None above 1,000 classes) and ``per_class`` by label;
+        from probabilities ``log_loss`` and ``brier``; from them, or from a decision function,
+        ``top_2_accuracy`` and so on for more than two classes, and up to 100 classes ``roc_auc``,
+        ``average_precision``, ``roc_curve``, ``precision_recall_curve``, ``gains`` and (of
+        probabilities) ``calibration``: of the second of two classes; of more classes each
+        against the rest, and the areas' means, by rows in ``roc_auc_weighted``.
+        The curves have at most 1,000 points.
+
+        The areas are exact up to 8,388,608 scores (rows times classes, of two classes one), and
+        wherever few scores differ. Above that they take a second pass, and ``roc_auc_error`` and
+        ``average_precision_error`` say how far they may be off; points of the curves are exact.
+
+    Raises
+    ------
+    BadParameter, NonFiniteValues, WrongColumnType
+        With the first row's place: a label that the model has not seen, a target, prediction,
+        score or weight that is not finite, negative weights, probabilities that are none.
     """
     from sklearn.base import is_classifier, is_regressor
 
