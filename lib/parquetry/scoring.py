@@ -129,7 +129,7 @@ def evaluate(
         against the rest, and the areas' means, by rows in ``roc_auc_weighted``.
         The curves have at most 1,000 points.
 
-        The areas are exact up to 8,388,608 scores (rows times classes, of two classes one), and
+        The areas are exact up to 6,291,456 scores (rows times classes, of two classes one), and
         wherever few scores differ. Above that they take a second pass, and ``roc_auc_error`` and
         ``average_precision_error`` say how far they may be off; points of the curves are exact.
 

@@ -7,6 +7,7 @@ and https://scikit-learn.org/stable/modules/calibration.html#calibration-curves
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,17 +41,19 @@ class Ranked:
         self.positives = float(self._tp[-1]) if len(self._tp) else 0.0
         self.negatives = float(self._fp[-1]) if len(self._fp) else 0.0
 
+    @cached_property
     def roc_auc(self) -> tuple[float, float] | None:
-        """The area under the ROC curve, and the most by which it may be wrong; None for one class."""
+        """The area under the ROC curve, and the most by which it may be wrong; None if one kind is not there."""
         if not (self.positives > 0 and self.negatives > 0):
             return None
-        positive, negative = self.table.positive[::-1], self.table.negative[::-1]
+        table, pairs = self.table, self.positives * self.negatives
         # Of the rows that share a score, or a cell, half the pairs count.
-        above = (self._tp - positive) + positive / 2
-        pairs = self.positives * self.negatives
-        mixed = self.table.mixed[::-1]
-        return float(negative @ above / pairs), float(negative[mixed] @ positive[mixed] / (2 * pairs))
+        above = self._tp - table.positive[::-1] / 2
+        mixed = table.mixed
+        unsure = float(table.negative[mixed] @ table.positive[mixed]) / 2
+        return float(table.negative[::-1] @ above / pairs), unsure / pairs
 
+    @cached_property
     def average_precision(self) -> tuple[float, float]:
         """The sum of precisions over the steps of recall, and the most by which it may be wrong.
 
@@ -61,7 +64,7 @@ class Ranked:
         positive, negative = self.table.positive[::-1], self.table.negative[::-1]
         seen = self._tp + self._fp
         precision = np.divide(self._tp, seen, out=np.zeros_like(seen), where=seen > 0)
-        mixed = np.flatnonzero(self.table.mixed[::-1])
+        mixed = len(seen) - 1 - self.table.mixed
         if not len(mixed):
             return float(positive @ precision / self.positives), 0.0
         hits, misses = positive[mixed], negative[mixed]
@@ -133,8 +136,8 @@ def of_classes(tables: Sequence[Table]) -> list[Ranked]:
 
 def class_areas(ranked: Ranked) -> dict[str, float | None]:
     """The areas of one class against the rest."""
-    area = ranked.roc_auc()
-    return {"roc_auc": None if area is None else area[0], "average_precision": ranked.average_precision()[0]}
+    area = ranked.roc_auc
+    return {"roc_auc": None if area is None else area[0], "average_precision": ranked.average_precision[0]}
 
 
 def areas(ranked: Sequence[Ranked]) -> dict[str, float | None]:
@@ -146,8 +149,8 @@ def areas(ranked: Sequence[Ranked]) -> dict[str, float | None]:
     if not ranked:
         return {}
     several = len(ranked) > 2
-    rocs = [r.roc_auc() for r in (ranked if several else ranked[1:])]
-    precisions = [r.average_precision() for r in (ranked if several else ranked[1:])]
+    rocs = [r.roc_auc for r in (ranked if several else ranked[1:])]
+    precisions = [r.average_precision for r in (ranked if several else ranked[1:])]
     known = [area for area in rocs if area is not None]
     complete = len(known) == len(rocs)
     found: dict[str, float | None] = {

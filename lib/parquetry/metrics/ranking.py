@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,11 @@ from parquetry.metrics.answers import Answers, arrays_of
 from parquetry.reduction import Reduction
 from parquetry.view import Batch, FloatArray, View
 
-EXACT_SCORES = 2**23
-"""So many scores, over all classes, are held one by one: about 75 MB (130 MB if weighted)."""
+EXACT_SCORES = 6 * 2**20
+"""So many scores, over all classes, are held one by one.
+
+A state has up to 57 MB then (100 MB if weighted); reading the curves off takes the driver ten times that.
+"""
 TOLERANCE = 1e-9
 """A share of the pairs of rows that may be out of order without another pass."""
 
@@ -58,10 +62,12 @@ class Table:
         """The score itself, or the middle of a cell's."""
         return self.scores if self.high is self.low else (self.scores + from_keys(self.high)) / 2
 
-    @property
-    def mixed(self) -> npt.NDArray[np.bool_]:
+    @cached_property
+    def mixed(self) -> npt.NDArray[np.intp]:
         """Which cells hold several scores, and both kinds of rows: what is not exact."""
-        return np.not_equal(self.low, self.high) & (self.negative > 0) & (self.positive > 0)
+        if self.high is self.low:
+            return np.empty(0, dtype=np.intp)
+        return np.flatnonzero(np.not_equal(self.low, self.high) & (self.negative > 0) & (self.positive > 0))
 
     @property
     def uncertain(self) -> bool:
@@ -177,7 +183,7 @@ class Splits:
     @classmethod
     def of(cls, table: Table, most: int) -> Splits:
         """About ``most`` finer cells, where they make the areas most certain."""
-        chosen = np.flatnonzero(table.mixed)
+        chosen = table.mixed
         # With m finer cells a cell is wrong by at most 1/m of its pairs: the least sum over all
         # cells is reached where m is in proportion to the root of the number of pairs.
         root = np.sqrt(table.negative[chosen] * table.positive[chosen])
