@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +147,9 @@ def evaluate(
     check_picklable(model)
     if not (is_regressor(model) or is_classifier(model)):
         raise BadParameter(f"{type(model).__name__} neither predicts numbers nor classes.", fix="Pass a predictor.")
+    # The first rows find a model that does not fit the data before any work is scheduled.
+    with _naming_columns(model, view):
+        apply(model, "predict", next(iter(view.head_batches(2))).X)
     with borrowed_engine(engine) as running:
         score = evaluate_regressor if is_regressor(model) else evaluate_classifier
         return score(model, view, running)
@@ -204,13 +208,20 @@ class _PredictTask:
 
 
 def _tried(shown: _Shower, view: View) -> pa.Schema:
-    try:
+    with _naming_columns(shown.model, view):
         return shown(next(iter(view.head_batches(2)))).schema
+
+
+@contextmanager
+def _naming_columns(model: Any, view: View) -> Iterator[None]:
+    """The model's own error on its first rows, as one that says which columns it was given."""
+    try:
+        yield
     except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, ParquetryError):
             raise
         raise BadParameter(
-            f"{type(shown.model).__name__} does not take the columns {list(view.features)}.",
+            f"{type(model).__name__} does not take the columns {list(view.features)}.",
             why=f"{type(error).__name__}: {error}",
             fix="Name the columns that it was fitted on with features=.",
         ) from error

@@ -9,6 +9,7 @@ from typing import Any
 
 import cloudpickle
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn import metrics
@@ -22,7 +23,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
 )
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, label_binarize
@@ -432,6 +433,7 @@ CLASSIFIERS: dict[str, Any] = {
     "bayes": GaussianNB(),
     "threshold": FixedThresholdClassifier(LogisticRegression(), threshold=0.2),
     "constant": DummyClassifier(),
+    "search": GridSearchCV(make_pipeline(StandardScaler(), SVC()), {"svc__C": [0.1, 1.0]}, cv=2),
 }
 
 
@@ -483,8 +485,12 @@ def test_rows_go_through_the_model_once(
     rows = []
     scale = StandardScaler.transform
 
-    def refuse(*_: Any) -> None:
-        raise AssertionError("asked twice")
+    kind = type(model[-1])
+    predict = kind.predict
+
+    def refuse(self: Any, X: Any) -> Any:
+        assert len(X) == 2, "only the first rows are tried"
+        return predict(self, X)
 
     def counted(self: Any, X: Any, copy: Any = None) -> Any:
         rows.append(len(X))
@@ -493,9 +499,9 @@ def test_rows_go_through_the_model_once(
     with monkeypatch.context() as patch:
         patch.setattr(StandardScaler, "transform", counted)
         if name != "logistic":  # whose predict reads decision_function, as is done here
-            patch.setattr(type(model[-1]), "predict", refuse)
+            patch.setattr(kind, "predict", refuse)
         found = pqy.evaluate(model, folder, target="y", engine=local)
-    assert sum(rows) == len(frame)
+    assert sum(n for n in rows if n > 2) == len(frame)
     assert_close(found, expected)
 
 
@@ -520,6 +526,21 @@ def test_several_targets(local: Any, write_parquet: Any, plants: Any) -> None:
         pqy.evaluate(model, words, target="y", engine=local)
     with pytest.raises(BadParameter, match="predicts 1 target; target= names 2"):
         pqy.evaluate(GaussianNB().fit(x, frame["y"]), words, target=targets, engine=local)
+
+
+def test_one_class(local: Any, write_parquet: Any) -> None:
+    """A model that knows one class only is right, and tells nothing."""
+    folder = write_parquet(pa.table({"x": np.arange(300.0), "y": ["a"] * 300}))
+    model = DecisionTreeClassifier().fit(pd.DataFrame({"x": [1.0, 2.0]}), ["a", "a"])
+    found = pqy.evaluate(model, folder, target="y", engine=local)
+    assert (found["accuracy"], found["brier"], found["mcc"], found["cohen_kappa"]) == (1.0, 0.0, 0.0, None)
+    assert "roc_auc" not in found
+
+
+def test_a_model_of_other_columns_is_refused_before_any_work(local: Any, write_parquet: Any, plants: Any) -> None:
+    model = GaussianNB().fit(np.zeros((3, 2)), [0, 1, 1])
+    with pytest.raises(BadParameter, match=r"GaussianNB does not take the columns \['a', 'b', 'c'\]"):
+        pqy.evaluate(model, write_parquet(plants), target="tall", features=["a", "b", "c"], engine=local)
 
 
 def test_many_classes_are_taken_in_pieces(local: Any, write_parquet: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,15 +145,20 @@ def arrays_of(batch: Batch | CachedBatch, answers: Answers) -> Arrays:
     return kept[id(answers)]
 
 
-def last_step(model: Any, x: Any) -> tuple[Any, Any]:
-    """A pipeline's last step, and X as it gets it; any other model as it is."""
+def last_step(model: Any, x: Any = None) -> tuple[Any, Any]:
+    """What answers in the end, and X as it gets it: a pipeline's last step, a search's best model."""
+    from sklearn.model_selection._search import BaseSearchCV
     from sklearn.pipeline import Pipeline
 
-    while type(model) is Pipeline:
-        for _, step in model.steps[:-1]:
-            x = transform(step, x)
-        model = model.steps[-1][1]
-    return model, x
+    while True:
+        if type(model) is Pipeline:
+            for _, step in model.steps[:-1]:
+                x = None if x is None else transform(step, x)
+            model = model.steps[-1][1]
+        elif isinstance(model, BaseSearchCV) and type(model).predict is BaseSearchCV.predict:
+            model = model.best_estimator_
+        else:
+            return model, x
 
 
 def _is_linear(model: Any) -> bool:

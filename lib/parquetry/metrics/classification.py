@@ -17,7 +17,7 @@ from parquetry.errors import BadParameter, NonFiniteValues, WrongColumnType
 from parquetry.fitting import Asking, Pass, drive, together
 from parquetry.foundation.positions import Position, earliest, position_of
 from parquetry.metrics import ranking
-from parquetry.metrics.answers import NOT_A_NUMBER, NOT_ONE, OUTSIDE, Answers, arrays_of
+from parquetry.metrics.answers import NOT_A_NUMBER, NOT_ONE, OUTSIDE, Answers, arrays_of, last_step
 from parquetry.metrics.confusion import Confusion, by_class, totals
 from parquetry.metrics.curves import areas, class_areas, curves, of_classes
 from parquetry.metrics.weights import RowWeights
@@ -66,8 +66,7 @@ def _one_score_a_class(model: Any, view: View, classes: int) -> bool:
     """Whether decision_function gives a score for each class, not for each pair of them."""
     from parquetry.through import apply
 
-    last = model.steps[-1][1] if hasattr(model, "steps") else model
-    if classes > 2 and getattr(last, "decision_function_shape", None) == "ovo":
+    if classes > 2 and getattr(last_step(model)[0], "decision_function_shape", None) == "ovo":
         return False
     scores = np.asarray(apply(model, "decision_function", next(iter(view.head_batches(2))).X))
     return scores.ndim == (1 if classes == 2 else 2) and (classes == 2 or scores.shape[1] == classes)
