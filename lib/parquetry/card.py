@@ -21,6 +21,8 @@ def make_card(
     model: Any, inputs: Mapping[str, str], files: Mapping[str, bytes], metrics: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The card as a plain dict, without what concerns ONNX."""
+    from parquetry.metrics.summary import split_curves
+
     report = getattr(model, "fit_report_", {})
     return {
         "format": FORMAT,
@@ -28,7 +30,7 @@ def make_card(
         "estimator": {"class": _qualified(model), "steps": [list(step) for step in _steps(model, "")]},
         "inputs": [{"name": name, "type": kind} for name, kind in inputs.items()],
         "target": list(report.get("target", [])),
-        "metrics": _plain(metrics or {}),
+        "metrics": _plain(split_curves(metrics or {})[0]),
         "data": {"uri": report.get("data"), "fingerprint": report.get("fingerprint"), "rows": report.get("rows")},
         "placement": _plain({key: report.get(key) for key in _PLACEMENT}),
         "versions": {"python": platform.python_version(), **{name: version_of(name) for name in _PACKAGES}},

@@ -18,9 +18,20 @@ METRIC_NAMES = {
     "rmse": "RMSE",
     "mae": "MAE",
     "mape": "MAPE",
-    "median_absolute_error": "median absolute error",
+    "rmsle": "RMSLE",
+    "f1": "F1",
+    "f1_weighted": "F1, weighted",
+    "mcc": "Matthews correlation",
+    "cohen_kappa": "Cohen's kappa",
+    "brier": "Brier score",
+    "roc_auc": "ROC AUC",
+    "roc_auc_weighted": "ROC AUC, weighted",
+    "roc_auc_error": "ROC AUC wrong by at most",
+    "average_precision_error": "average precision wrong by at most",
     "rows": "rows",
 }
+_BOUNDS = {"roc_auc_error", "average_precision_error"}  # nothing to tell where they are zero
+_SAME_AS_ACCURACY = {"precision_micro", "recall_micro", "f1_micro"}
 _PACKAGES = ("parquetry", "scikit-learn", "numpy", "pyarrow", "pandas", "onnx", "onnxruntime", "skl2onnx", "skops")
 _ENGINE_PACKAGES = {"dask": "dask", "distributed": "distributed", "pyspark": "pyspark"}
 
@@ -62,7 +73,12 @@ def show(run: Run) -> None:
 
 def metric_rows(scores: list[Scores]) -> list[tuple[str, list[str]]]:
     """A row a metric: its name, and one text a model."""
-    found = dict.fromkeys(k for s in scores for k, v in s.values.items() if isinstance(v, (int, float)))
+    found = dict.fromkeys(
+        k
+        for s in scores
+        for k, v in s.values.items()
+        if isinstance(v, (int, float)) and k not in _SAME_AS_ACCURACY and not (k in _BOUNDS and v == 0.0)
+    )
     names = sorted(found, key=lambda name: name == "rows")  # the number of rows last, the rest as given
     return [(METRIC_NAMES.get(n, _words(n)), [number(s.values.get(n), n) for s in scores]) for n in names]
 

@@ -144,9 +144,14 @@ class Run:
         self.event("data", origin=text, synthetic=synthetic)
 
     def metrics(self, model: str, values: Mapping[str, Any], *, baseline: bool = False) -> None:
-        """The metrics of a model, a column of the report's table."""
-        self.contents.scores.append(Scores(model, dict(values), baseline))
-        self.event("metrics", model=model, **{k: v for k, v in values.items() if isinstance(v, (int, float))})
+        """The metrics of a model, a column of the report's table; its curves go to a file in ``curves/``."""
+        from parquetry.metrics.summary import split_curves
+
+        shown, curves = split_curves(values)
+        self.contents.scores.append(Scores(model, shown, baseline))
+        if curves:
+            self.write_json(f"curves/{len(self.contents.scores):02d}-{_slug(model)}.json", curves)
+        self.event("metrics", model=model, **{k: v for k, v in shown.items() if isinstance(v, (int, float))})
 
     def fitted(self, name: str, model: Any) -> None:
         """How a model was fitted: its ``fit_report_`` goes to the events and the report."""

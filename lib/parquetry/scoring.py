@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -111,11 +112,34 @@ def evaluate(
     Returns
     -------
     dict
-        For a regressor ``r2``, ``rmse``, ``mae``, ``mape`` and the exact
-        ``median_absolute_error``; for a classifier ``accuracy``, ``balanced_accuracy``,
-        ``precision``, ``recall`` and ``f1`` (macro), ``log_loss`` where it gives probabilities,
-        ``classes`` and ``confusion_matrix``; for both ``rows``. As scikit-learn defines them:
-        https://scikit-learn.org/stable/modules/model_evaluation.html
+        Plain numbers, lists and dicts that JSON can hold; what is undefined is None. As
+        scikit-learn defines them (https://scikit-learn.org/stable/modules/model_evaluation.html),
+        with the sample weights throughout (but for ``max_error``); of several outputs the means,
+        and those of each in ``per_output``.
+
+        For both kinds ``rows``. For a regressor ``r2``, ``rmse``, ``mae``, ``mape``, the exact
+        ``median_absolute_error``, ``max_error``, ``explained_variance``, ``rmsle`` (None where a
+        value is -1 or less) and ``error_quantiles`` of truth less prediction.
+
+        For a classifier ``accuracy``, ``balanced_accuracy``, ``precision``, ``recall`` and ``f1``
+        (macro; also with ``_weighted`` and ``_micro``), ``mcc``, ``cohen_kappa``, ``classes``,
+        ``confusion_matrix`` (truth in rows; None above 1,000 classes) and ``per_class`` by label;
+        from probabilities ``log_loss`` and ``brier``; from them, or from a decision function,
+        ``top_2_accuracy`` and so on for more than two classes, and up to 100 classes ``roc_auc``,
+        ``average_precision``, ``roc_curve``, ``precision_recall_curve``, ``gains`` and (of
+        probabilities) ``calibration``: of the second of two classes; of more classes each
+        against the rest, and the areas' means, by rows in ``roc_auc_weighted``.
+        The curves have at most 1,000 points.
+
+        The areas are exact up to 6,291,456 scores (rows times classes, of two classes one), and
+        wherever few scores differ. Above that they take a second pass, and ``roc_auc_error`` and
+        ``average_precision_error`` say how far they may be off; points of the curves are exact.
+
+    Raises
+    ------
+    BadParameter, NonFiniteValues, WrongColumnType
+        With the first row's place: a label that the model has not seen, a target, prediction,
+        score or weight that is not finite, negative weights, probabilities that are none.
     """
     from sklearn.base import is_classifier, is_regressor
 
@@ -124,6 +148,9 @@ def evaluate(
     check_picklable(model)
     if not (is_regressor(model) or is_classifier(model)):
         raise BadParameter(f"{type(model).__name__} neither predicts numbers nor classes.", fix="Pass a predictor.")
+    # The first rows find a model that does not fit the data before any work is scheduled.
+    with _naming_columns(model, view):
+        apply(model, "predict", next(iter(view.head_batches(2))).X)
     with borrowed_engine(engine) as running:
         score = evaluate_regressor if is_regressor(model) else evaluate_classifier
         return score(model, view, running)
@@ -192,13 +219,20 @@ class _PredictTask:
 
 
 def _tried(shown: _Shower, view: View) -> pa.Schema:
-    try:
+    with _naming_columns(shown.output.model, view):
         return shown(next(iter(view.head_batches(2)))).schema
+
+
+@contextmanager
+def _naming_columns(model: Any, view: View) -> Iterator[None]:
+    """The model's own error on its first rows, as one that says which columns it was given."""
+    try:
+        yield
     except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, ParquetryError):
             raise
         raise BadParameter(
-            f"{type(shown.output.model).__name__} does not take the columns {list(view.features)}.",
+            f"{type(model).__name__} does not take the columns {list(view.features)}.",
             why=f"{type(error).__name__}: {error}",
             fix="Name the columns that it was fitted on with features=.",
         ) from error

@@ -218,8 +218,11 @@ def as_svg(figure: Figure, title: str) -> str:
 
 def save_png(figure: Figure, path: str | os.PathLike[str]) -> None:
     """A figure as a PNG file on white."""
+    ground = figure.patch.get_alpha()
+    figure.patch.set_alpha(1)  # a viewer may have a dark ground, on which ink is not seen
     with mpl.rc_context(_RC):
         figure.savefig(path, format="png", dpi=160, facecolor="white", bbox_inches="tight", metadata={"Software": None})
+    figure.patch.set_alpha(ground)
 
 
 def short_number(value: float, _position: Any = None) -> str:
