@@ -21,8 +21,13 @@ _MODULES = (
     "parquetry.features.impute",
     "parquetry.features.onehot",
     "parquetry.features.scale",
+    "parquetry.classical.bisecting",
     "parquetry.classical.dummy",
+    "parquetry.classical.kmeans",
     "parquetry.classical.linear",
+    "parquetry.classical.mixture",
+    "parquetry.classical.minibatch",
+    "parquetry.classical.sgd",
     "parquetry.classical.target",
 )
 _ENTRIES: dict[type, Entry] = {}
@@ -45,6 +50,8 @@ class Entry:
         Whether a float matrix gives the same results as a frame of numbers.
     single_node : str, default ""
         The parameters with which it falls back to a single node.
+    placement : {"distributed", "sequential"}, default "distributed"
+        Where it runs: over all workers, or on one that streams the blocks in order.
     """
 
     kind: type
@@ -53,16 +60,22 @@ class Entry:
     exact: str
     matrices: bool | Callable[[Any], bool]
     single_node: str = ""
+    placement: str = "distributed"
 
 
 def fitter(
-    *kinds: type, passes: str, exact: str, matrices: bool | Callable[[Any], bool], single_node: str = ""
+    *kinds: type,
+    passes: str,
+    exact: str,
+    matrices: bool | Callable[[Any], bool],
+    single_node: str = "",
+    placement: str = "distributed",
 ) -> Callable[[FitterFunction], FitterFunction]:
     """Register a Fitter for one or more classes; see :class:`Entry`."""
 
     def register(function: FitterFunction) -> FitterFunction:
         for kind in kinds:
-            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node)
+            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node, placement)
         return function
 
     return register
@@ -97,7 +110,7 @@ def markdown_table() -> str:
     for entry in sorted(entries().values(), key=lambda e: (e.kind.__module__.split(".")[1], e.kind.__name__)):
         cells = (
             f"`{entry.kind.__module__.split('.')[1]}.{entry.kind.__name__}`",
-            "distributed",
+            entry.placement,
             "local, Dask, Spark",
             entry.passes,
             entry.exact,
