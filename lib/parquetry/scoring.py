@@ -90,7 +90,7 @@ def evaluate(
     model: Any,
     data: Dataset | str | os.PathLike[str],
     *,
-    target: str | Sequence[str],
+    target: str | Sequence[str] | None = None,
     features: Sequence[str] | None = None,
     sample_weight: str | None = None,
     engine: Engine | str | None = None,
@@ -99,9 +99,10 @@ def evaluate(
 
     Parameters
     ----------
-    model : fitted regressor or classifier
+    model : fitted regressor, classifier, clusterer or mixture
     data : Dataset, path or URL
-    target : str or sequence of str
+    target : str or sequence of str, default None
+        None for a clusterer or a mixture.
     features : sequence of str, default None
         X's columns in order; None takes those that the model was fitted on.
     sample_weight : str, default None
@@ -113,7 +114,8 @@ def evaluate(
         For a regressor ``r2``, ``rmse``, ``mae``, ``mape`` and the exact
         ``median_absolute_error``; for a classifier ``accuracy``, ``balanced_accuracy``,
         ``precision``, ``recall`` and ``f1`` (macro), ``log_loss`` where it gives probabilities,
-        ``classes`` and ``confusion_matrix``; for both ``rows``. As scikit-learn defines them:
+        ``classes`` and ``confusion_matrix``; for both ``rows``. For a clusterer what
+        :func:`~parquetry.classical.cluster_metrics.evaluate_clusters` gives. As scikit-learn defines them:
         https://scikit-learn.org/stable/modules/model_evaluation.html
     """
     from sklearn.base import is_classifier, is_regressor
@@ -121,6 +123,11 @@ def evaluate(
     view = make_view(data, target=target, features=model_features(model, features), sample_weight=sample_weight)
     view.dataset.require_rows()
     check_picklable(model)
+    if target is None:
+        from parquetry.classical.cluster_metrics import evaluate_clusters
+
+        with borrowed_engine(engine) as running:
+            return evaluate_clusters(model, view, running)
     if not (is_regressor(model) or is_classifier(model)):
         raise BadParameter(f"{type(model).__name__} neither predicts numbers nor classes.", fix="Pass a predictor.")
     with borrowed_engine(engine) as running:

@@ -72,7 +72,8 @@ def fit_kmeans(estimator: Any, view: View, fitting: Fitting) -> Asking:
     run, assigned = yield from best_run(geometry, runs, labels=view.dataset.num_rows <= LABEL_ROWS)
     estimator._tol, estimator._n_init = tol, n_init
     estimator._algorithm = "lloyd" if estimator.n_clusters == 1 else estimator.algorithm
-    set_clusters(estimator, geometry, run, assigned, fitting)
+    set_clusters(estimator, geometry, run, assigned)
+    set_labels(estimator, view, assigned, fitting)
     return estimator
 
 
@@ -219,8 +220,8 @@ def best_run(
     return runs[chosen], assigned
 
 
-def set_clusters(estimator: Any, geometry: Geometry, run: Run, assigned: Assigned, fitting: Fitting) -> None:
-    """Set what scikit-learn's own fit would have learned."""
+def set_clusters(estimator: Any, geometry: Geometry, run: Run, assigned: Assigned) -> None:
+    """Set what scikit-learn's own fit would have learned, but for the labels."""
     view = geometry.view
     warn_of_empty(assigned, estimator.n_clusters)
     set_inputs(estimator, view)
@@ -229,7 +230,6 @@ def set_clusters(estimator: Any, geometry: Geometry, run: Run, assigned: Assigne
     estimator._n_threads = 1
     estimator.inertia_ = float(assigned.inertia.sum())
     estimator.n_iter_ = run.n_iter
-    set_labels(estimator, view, assigned, fitting)
 
 
 def warn_of_empty(assigned: Assigned, n_clusters: int) -> None:

@@ -100,7 +100,7 @@ class SparsePoints:
     def distances(self, centers: FloatArray, labels: Any) -> FloatArray:
         """Squared distances to the labelled centers, shape ``(n_rows,)``."""
         chosen = self.scores(centers)[labels, np.arange(self.size)]
-        return np.maximum(chosen + self.norms, 0.0)
+        return np.asarray(np.maximum(chosen + self.norms, 0.0))
 
     def take(self, places: Any) -> SparsePoints:
         """Some of the rows."""
