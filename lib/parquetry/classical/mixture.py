@@ -131,9 +131,14 @@ def _set_mixture(estimator: Any, geometry: Geometry, runs: Sequence[_Mixture]) -
             ConvergenceWarning,
             stacklevel=2,
         )
-    kind = float_type(geometry.view)
-    parts = (best.weights, best.means + geometry.mean, best.covariances, best.cholesky)
-    estimator._set_parameters(tuple(np.asarray(part).astype(kind) for part in parts))
+    given = (estimator.weights_init, estimator.means_init, estimator.precisions_init)
+    own = float_type(geometry.view)
+    wide = np.result_type(own, *[part.dtype for part in given if part is not None])
+    # scikit-learn keeps full covariances in X's own type, whatever was given.
+    square = own if estimator.covariance_type == "full" else wide
+    middle, spread = (best.weights, best.means + geometry.mean), (best.covariances, best.cholesky)
+    parts = [*(part.astype(wide) for part in middle), *(np.asarray(part).astype(square) for part in spread)]
+    estimator._set_parameters(tuple(parts))
     set_inputs(estimator, geometry.view)
     estimator.converged_ = best.converged
     estimator.n_iter_ = len(best.bounds)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import (
     PassiveAggressiveClassifier,
@@ -17,6 +18,7 @@ from sklearn.linear_model import (
     SGDClassifier,
     SGDRegressor,
 )
+from sklearn.utils.multiclass import unique_labels
 
 from parquetry.classical.kmeans import float_type
 from parquetry.classical.labels import Classes, class_weights, encoded, learn_classes
@@ -32,6 +34,7 @@ from parquetry.view import FloatArray, View
 
 _NO_WEIGHT = 1e-300  # a row of no weight moves nothing, and counts as a step
 _ALONE = "learning_rate='adaptive'; early_stopping=True"
+_ALONE_TOO = f"{_ALONE}; average="
 _EXACT = "equal with shuffle=False, tol=None and no L1; else another order of rows"
 
 
@@ -42,7 +45,7 @@ _EXACT = "equal with shuffle=False, tol=None and no L1; else another order of ro
     passes="1, and 1 an epoch (one worker)",
     exact=_EXACT,
     matrices=True,
-    single_node=_ALONE,
+    single_node=_ALONE_TOO,
     placement="sequential",
 )
 def fit_sgd_classifier(estimator: Any, view: View, fitting: Fitting) -> Asking:
@@ -59,7 +62,8 @@ def fit_sgd_classifier(estimator: Any, view: View, fitting: Fitting) -> Asking:
     - ``class_weight="balanced"`` counts the classes of all rows, as ``fit`` does.
 
     With ``shuffle=False``, ``tol=None`` and no L1 the result is that of ``fit``. An adaptive learning
-    rate and early stopping (which sets rows aside) need ``fit`` itself: these fall back to one node.
+    rate, early stopping (which sets rows aside) and a classifier's averages (which ``partial_fit`` does
+    not continue) need ``fit`` itself: these fall back to one node.
 
     Source: https://scikit-learn.org/stable/modules/sgd.html
     """
@@ -73,7 +77,7 @@ def fit_sgd_classifier(estimator: Any, view: View, fitting: Fitting) -> Asking:
     walker = _Walker(by_code, n_classes, float_type(view))
     (fitted,) = yield [Walk(walker, encoded(view, [classes]).cached(), type(estimator).__name__)]
     fitted.class_weight = estimator.class_weight
-    fitted.classes_ = classes.values
+    fitted.classes_ = unique_labels(classes.values)
     return _finished(fitted, view, fitting)
 
 
@@ -111,6 +115,8 @@ def _begin(estimator: Any, view: View) -> str:
         raise BadParameter(f"{type(estimator).__name__} takes no sample weights.", fix="Leave sample_weight out.")
     if estimator.early_stopping:
         return "early_stopping=True sets rows aside, which partial_fit cannot."
+    if estimator.average and is_classifier(estimator):
+        return "With average= a classifier's partial_fit does not go on where the last call ended."
     if estimator.learning_rate == "adaptive":
         return "An adaptive learning rate is not kept between calls of partial_fit."
     return ""
