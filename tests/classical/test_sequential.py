@@ -85,11 +85,12 @@ IN_ORDER = {"shuffle": False, "tol": None, "max_iter": 3}
 STEPS = [
     (SGDClassifier(**IN_ORDER), "kind"),
     (SGDClassifier(loss="log_loss", alpha=0.01, class_weight="balanced", **IN_ORDER), "kind"),
-    (SGDClassifier(loss="modified_huber", class_weight={True: 3.0}, **IN_ORDER), "flag"),
+    (SGDClassifier(loss="modified_huber", alpha=0.05, class_weight={True: 3.0}, **IN_ORDER), "flag"),
     (SGDClassifier(loss="squared_hinge", penalty=None, learning_rate="constant", **IN_ORDER), "flag"),
     (Perceptron(**IN_ORDER), "kind"),
     (Perceptron(penalty="l2", class_weight="balanced", **IN_ORDER), "flag"),
     (SGDRegressor(**IN_ORDER), "y"),
+    (SGDClassifier(loss="hinge", learning_rate="pa1", eta0=0.1, penalty=None, **IN_ORDER), "flag"),
     (SGDRegressor(loss="huber", average=50, **IN_ORDER), "y"),
 ]
 
@@ -122,7 +123,7 @@ def test_passive_aggressive(local: Any, data: Any, kind: Any, target: str) -> No
         (SGDClassifier(random_state=0, penalty="elasticnet", alpha=0.01), "flag"),
         (Perceptron(random_state=0), "kind"),
         (SGDRegressor(random_state=0), "y"),
-        (PassiveAggressiveRegressor(random_state=0, tol=1e-2, C=0.01), "y"),
+        (SGDRegressor(loss="epsilon_insensitive", learning_rate="pa1", eta0=0.01, random_state=0), "y"),
     ],
     ids=lambda v: str(v)[:60],
 )

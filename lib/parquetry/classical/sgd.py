@@ -221,7 +221,7 @@ class _Progress:
         coef = np.atleast_2d(_steps_own(model, "coef", (len(self.best), x.shape[1])))
         scores = x @ coef.T + _steps_own(model, "intercept", len(self.best))
         self.total += losses(model, _signs(y, self.n_classes), scores).sum(axis=0)
-        if model.penalty is not None and not type(model).__name__.startswith("PassiveAggressive"):
+        if model.penalty is not None and model.learning_rate not in ("pa1", "pa2"):
             ratio = {"l2": 0.0, "l1": 1.0}.get(model.penalty, model.l1_ratio)
             norms = (1 - ratio) * 0.5 * (coef**2).sum(axis=1) + ratio * np.abs(coef).sum(axis=1)
             self.total += rows * model.alpha * norms
