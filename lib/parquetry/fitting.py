@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,14 @@ class Gather:
     def task(self, reader: Any, view: View) -> Any:
         """What the worker runs on the list of all bundles."""
         return _GatherTask(reader, view, self.estimator)
+
+
+class Work(ABC):
+    """Any other work: it is given the engine."""
+
+    @abstractmethod
+    def run(self, engine: Engine, verb: str) -> Any:
+        """Do it; ``verb`` begins the label of what is scheduled."""
 
 
 @dataclass
@@ -154,7 +163,7 @@ class Fitting:
             work = entry.fit(estimator, view, inside)
 
         def notice(asked: list[Any]) -> None:
-            inside.report.passes += any(isinstance(w, (Pass, Gather)) for w in asked)
+            inside.report.passes += any(isinstance(w, (Pass, Gather, Work)) for w in asked)
 
         fitted = yield from _observed(work, notice)
         # What is made of others is told by the reports of its parts.
@@ -362,6 +371,8 @@ def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[An
             task = work.task(reader, shipped)
             label = f"{verb}-{_class_name(work.estimator)}-single-node"
             results[i] = next(iter(engine.map(task, [bundles(view.dataset, columns)], label=label)))
+        elif isinstance(work, Work):
+            results[i] = work.run(engine, verb)
     return results
 
 
@@ -394,7 +405,7 @@ def _observed(asking: Asking, notice: Callable[[list[Any]], None]) -> Asking:
 
 def _reads(asked: list[Any]) -> int:
     """How often the data are read for a list of work: passes share one read."""
-    return any(isinstance(w, Pass) for w in asked) + sum(isinstance(w, Gather) for w in asked)
+    return any(isinstance(w, Pass) for w in asked) + sum(isinstance(w, (Gather, Work)) for w in asked)
 
 
 def _report(view: View, engine: Engine, reports: list[StepReport], passes: int, seconds: float) -> dict[str, Any]:

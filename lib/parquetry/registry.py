@@ -21,12 +21,17 @@ _MODULES = (
     "parquetry.features.impute",
     "parquetry.features.onehot",
     "parquetry.features.scale",
+    "parquetry.classical.bisecting",
     "parquetry.classical.discriminant",
     "parquetry.classical.dummy",
     "parquetry.classical.incremental",
+    "parquetry.classical.kmeans",
     "parquetry.classical.linear",
+    "parquetry.classical.minibatch",
+    "parquetry.classical.mixture",
     "parquetry.classical.naive_bayes",
     "parquetry.classical.pca",
+    "parquetry.classical.sgd",
     "parquetry.classical.svd",
     "parquetry.classical.target",
 )
@@ -50,6 +55,8 @@ class Entry:
         Whether a float matrix gives the same results as a frame of numbers.
     single_node : str, default ""
         The parameters with which it falls back to a single node.
+    placement : {"distributed", "sequential"}, default "distributed"
+        Where it runs: over all workers, or on one that streams the blocks in order.
     """
 
     kind: type
@@ -58,16 +65,22 @@ class Entry:
     exact: str
     matrices: bool | Callable[[Any], bool]
     single_node: str = ""
+    placement: str = "distributed"
 
 
 def fitter(
-    *kinds: type, passes: str, exact: str, matrices: bool | Callable[[Any], bool], single_node: str = ""
+    *kinds: type,
+    passes: str,
+    exact: str,
+    matrices: bool | Callable[[Any], bool],
+    single_node: str = "",
+    placement: str = "distributed",
 ) -> Callable[[FitterFunction], FitterFunction]:
     """Register a Fitter for one or more classes; see :class:`Entry`."""
 
     def register(function: FitterFunction) -> FitterFunction:
         for kind in kinds:
-            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node)
+            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node, placement)
         return function
 
     return register
@@ -102,7 +115,7 @@ def markdown_table() -> str:
     for entry in sorted(entries().values(), key=lambda e: (e.kind.__module__.split(".")[1], e.kind.__name__)):
         cells = (
             f"`{entry.kind.__module__.split('.')[1]}.{entry.kind.__name__}`",
-            "distributed",
+            entry.placement,
             "local, Dask, Spark",
             entry.passes,
             entry.exact,

@@ -19,8 +19,14 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 def row_hashes(file: str, row_group: int, num_rows: int, salt: str) -> npt.NDArray[np.uint64]:
     """One uniform 64-bit number a row of a row group; shape ``(num_rows,)``."""
+    return hashes_at(file, row_group, np.arange(num_rows), salt)
+
+
+def hashes_at(file: str, row_group: int, rows: npt.NDArray[np.int64], salt: str) -> npt.NDArray[np.uint64]:
+    """The same for some rows of a row group, by their positions in it; shape ``(len(rows),)``."""
     key = hashlib.blake2b(f"{file}\0{row_group}\0{salt}".encode(), digest_size=8).digest()
-    z = np.arange(1, num_rows + 1, dtype=np.uint64)
+    z = rows.astype(np.uint64)
+    z += np.uint64(1)
     z *= _GOLDEN
     z += np.uint64(int.from_bytes(key, "little"))
     z ^= z >> np.uint64(30)

@@ -92,7 +92,7 @@ def evaluate(
     model: Any,
     data: Dataset | str | os.PathLike[str],
     *,
-    target: str | Sequence[str],
+    target: str | Sequence[str] | None = None,
     features: Sequence[str] | None = None,
     sample_weight: str | None = None,
     engine: Engine | str | None = None,
@@ -101,9 +101,10 @@ def evaluate(
 
     Parameters
     ----------
-    model : fitted regressor or classifier
+    model : fitted regressor, classifier, clusterer or mixture
     data : Dataset, path or URL
-    target : str or sequence of str
+    target : str or sequence of str, default None
+        None for a clusterer or a mixture.
     features : sequence of str, default None
         X's columns in order; None takes those that the model was fitted on.
     sample_weight : str, default None
@@ -131,6 +132,8 @@ def evaluate(
         against the rest, and the areas' means, by rows in ``roc_auc_weighted``.
         The curves have at most 1,000 points.
 
+        For a clusterer what :func:`~parquetry.classical.cluster_metrics.evaluate_clusters` gives.
+
         The areas are exact up to 6,291,456 scores (rows times classes, of two classes one), and
         wherever few scores differ. Above that they take a second pass, and ``roc_auc_error`` and
         ``average_precision_error`` say how far they may be off; points of the curves are exact.
@@ -146,6 +149,11 @@ def evaluate(
     view = make_view(data, target=target, features=model_features(model, features), sample_weight=sample_weight)
     view.dataset.require_rows()
     check_picklable(model)
+    if target is None:
+        from parquetry.classical.cluster_metrics import evaluate_clusters
+
+        with borrowed_engine(engine) as running:
+            return evaluate_clusters(model, view, running)
     if not (is_regressor(model) or is_classifier(model)):
         raise BadParameter(f"{type(model).__name__} neither predicts numbers nor classes.", fix="Pass a predictor.")
     # The first rows find a model that does not fit the data before any work is scheduled.
