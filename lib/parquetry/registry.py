@@ -24,6 +24,7 @@ _MODULES = (
     "parquetry.classical.dummy",
     "parquetry.classical.linear",
     "parquetry.classical.target",
+    "parquetry.classical.trees",
 )
 _ENTRIES: dict[type, Entry] = {}
 
