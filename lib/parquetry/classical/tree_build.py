@@ -1,4 +1,4 @@
-"""scikit-learn's own tree objects: made of columns of nodes, or grown by its own builder from few rows."""
+"""scikit-learn's own tree objects, made of columns of nodes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.tree import _criterion, _splitter, _tree
+from sklearn.tree import _tree
 
-from parquetry.classical.tree_bins import Bins, CodeArray
 from parquetry.classical.tree_nodes import SPLIT, WAITING, Nodes
-from parquetry.view import FloatArray
 
 IntArray = npt.NDArray[np.int64]
-
-_CRITERIA = {"gini": _criterion.Gini, "entropy": _criterion.Entropy, "log_loss": _criterion.Entropy}
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -54,66 +51,17 @@ class Rules:
         """What a node predicts: shape ``(n_outputs, most classes)``, 1 for regression."""
         return (self.n_outputs, max(self.n_classes, default=1))
 
+    def most_nodes(self, rows: int) -> int:
+        """How many nodes a tree of so many rows can have."""
+        leaves = min(rows, self.max_leaf_nodes or rows, 1 << min(self.max_depth, 62))
+        return 2 * leaves
+
     def empty_tree(self) -> Any:
         """scikit-learn's tree without nodes."""
         classes = self.n_classes or (1,) * self.n_outputs
         return _tree.Tree(self.n_features, np.array(classes, dtype=np.intp), self.n_outputs)
 
 
-# --- from rows ------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class FewRows:
-    """The rows of a node, and what is left for the tree below it.
-
-    Attributes
-    ----------
-    codes : ndarray of uint8, shape (n_rows, n_features)
-    y : ndarray of float64, shape (n_rows, n_outputs)
-    w : ndarray of shape (n_rows,) or None
-    seed : int
-    max_depth : int
-    min_weight_leaf : float
-    min_impurity_decrease : float
-    """
-
-    codes: CodeArray
-    y: FloatArray
-    w: FloatArray | None
-    seed: int
-    max_depth: int
-    min_weight_leaf: float
-    min_impurity_decrease: float
-
-
-def grown(rules: Rules, bins: Bins, rows: FewRows) -> Any:
-    """The tree that scikit-learn's own builder grows on the values of the rows' bins."""
-    table = bins.table
-    x = np.empty(rows.codes.shape, dtype=np.float32, order="F")
-    for i in range(rules.n_features):
-        x[:, i] = table[i].take(rows.codes[:, i])
-    absent = np.isnan(x).any(axis=0)
-    if rules.n_classes:
-        criterion = _CRITERIA[rules.criterion](rules.n_outputs, np.array(rules.n_classes, dtype=np.intp))
-    else:
-        criterion = _criterion.MSE(rules.n_outputs, len(x))
-    kind = _splitter.RandomSplitter if rules.random_splits else _splitter.BestSplitter
-    random = np.random.RandomState(rows.seed)
-    splitter = kind(criterion, rules.max_features, rules.min_samples_leaf, rows.min_weight_leaf, random, None)
-    builder = _tree.DepthFirstTreeBuilder(
-        splitter,
-        rules.min_samples_split,
-        rules.min_samples_leaf,
-        rows.min_weight_leaf,
-        rows.max_depth,
-        rows.min_impurity_decrease,
-    )
-    tree = rules.empty_tree()
-    y = np.ascontiguousarray(rows.y, dtype=np.float64)
-    builder.build(tree, x, y, rows.w, absent.astype(np.uint8) if absent.any() else None)
-    return tree
-
-
-# --- from nodes -----------------------------------------------------------------------------
 def assembled(rules: Rules, nodes: Nodes, members: IntArray) -> Any:
     """One tree of the table as scikit-learn's own object.
 
@@ -122,17 +70,20 @@ def assembled(rules: Rules, nodes: Nodes, members: IntArray) -> Any:
     rules : Rules
     nodes : Nodes
     members : ndarray
-        The numbers of the tree's nodes, the root first, parents before their children.
+        The numbers of the tree's nodes, ascending; the root is the first.
     """
-    order, inner, depth = _best_first(rules, nodes, members) if rules.max_leaf_nodes else _depth_first(nodes, members)
-    place = np.full(nodes.size, -1, dtype=np.int64)
-    place[order] = np.arange(len(order))
-    records = np.zeros(len(order), dtype=_tree.NODE_DTYPE)
+    if rules.max_leaf_nodes is None:
+        order, inner = _depth_first(nodes, members)
+    else:
+        order, inner = _best_first(nodes, members, rules.max_leaf_nodes - 1)
+    sorter = np.argsort(order)
     left = nodes.left[order]
-    records["left_child"] = np.where(inner, place[np.where(inner, left, 0)], -1)
-    records["right_child"] = np.where(inner, place[np.where(inner, left + 1, 0)], -1)
-    records["feature"] = np.where(inner, nodes.feature[order], -2)
-    records["threshold"] = np.where(inner, nodes.threshold[order], -2.0)
+    records = np.zeros(len(order), dtype=_tree.NODE_DTYPE)
+    for field, child in (("left_child", left), ("right_child", left + 1)):
+        place = np.searchsorted(order, child, sorter=sorter)
+        records[field] = np.where(inner, sorter[np.minimum(place, len(order) - 1)], _tree.TREE_LEAF)
+    records["feature"] = np.where(inner, nodes.feature[order], _tree.TREE_UNDEFINED)
+    records["threshold"] = np.where(inner, nodes.threshold[order], _tree.TREE_UNDEFINED)
     records["impurity"] = nodes.impurity[order]
     records["n_node_samples"] = nodes.count[order]
     records["weighted_n_node_samples"] = nodes.weight[order]
@@ -140,7 +91,7 @@ def assembled(rules: Rules, nodes: Nodes, members: IntArray) -> Any:
     tree = rules.empty_tree()
     tree.__setstate__(
         {
-            "max_depth": depth,
+            "max_depth": int(nodes.depth[order].max()),
             "node_count": len(order),
             "nodes": records,
             "values": np.ascontiguousarray(nodes.value[order]),
@@ -149,25 +100,30 @@ def assembled(rules: Rules, nodes: Nodes, members: IntArray) -> Any:
     return tree
 
 
-def _depth_first(nodes: Nodes, members: IntArray) -> tuple[IntArray, npt.NDArray[np.bool_], int]:
-    """Numbers of nodes as scikit-learn counts them (node, left subtree, right subtree)."""
+def _depth_first(nodes: Nodes, members: IntArray) -> tuple[IntArray, BoolArray]:
+    """Nodes in the order in which scikit-learn counts them (node, left subtree, right subtree)."""
+    inner = nodes.state[members] == SPLIT
+    left = np.searchsorted(members, nodes.left[members])
     depth = nodes.depth[members]
-    levels = [members[depth == d] for d in range(int(depth.max()) + 1)]
-    size = np.zeros(nodes.size, dtype=np.int64)
+    levels = np.split(np.argsort(depth, kind="stable"), np.cumsum(np.bincount(depth))[:-1])
+    size = np.ones(len(members), dtype=np.int64)
     for level in reversed(levels):
-        split = nodes.state[level] == SPLIT
-        left = nodes.left[level[split]]
-        size[level] = 1
-        size[level[split]] += size[left] + size[left + 1]
-    place = np.zeros(nodes.size, dtype=np.int64)
+        split = level[inner[level]]
+        size[split] += size[left[split]] + size[left[split] + 1]
+    place = np.zeros(len(members), dtype=np.int64)
     for level in levels:
-        split = level[nodes.state[level] == SPLIT]
-        left = nodes.left[split]
-        place[left] = place[split] + 1
-        place[left + 1] = place[split] + 1 + size[left]
-    order = np.empty(len(members), dtype=np.int64)
-    order[place[members]] = members
-    return order, nodes.state[order] == SPLIT, len(levels) - 1
+        split = level[inner[level]]
+        place[left[split]] = place[split] + 1
+        place[left[split] + 1] = place[split] + 1 + size[left[split]]
+    order = np.argsort(place)
+    return members[order], inner[order]
+
+
+def _best_first(nodes: Nodes, members: IntArray, most: int) -> tuple[IntArray, BoolArray]:
+    """Nodes in the order in which scikit-learn's best-first builder adds them."""
+    inner, _ = expanded(nodes, int(members[0]), most)
+    order = np.array([members[0], *(child for n in inner for child in (nodes.left[n], nodes.left[n] + 1))])
+    return order, np.isin(order, inner)
 
 
 def expanded(nodes: Nodes, root: int, most: int) -> tuple[list[int], list[int]]:
@@ -183,21 +139,10 @@ def expanded(nodes: Nodes, root: int, most: int) -> tuple[list[int], list[int]]:
     while frontier and len(order) < most:
         _, _, node = heapq.heappop(frontier)
         order.append(node)
-        for child in (int(left[node]), int(left[node]) + 1):
-            age = 2 * len(order) + child - int(left[node])
+        for side in (0, 1):
+            child = int(left[node]) + side
             if state[child] == SPLIT:
-                heapq.heappush(frontier, (-float(improvement[child]), age, child))
+                heapq.heappush(frontier, (-float(improvement[child]), 2 * len(order) + side, child))
             elif state[child] == WAITING and len(order) < most:
                 waiting.append(child)
     return order, waiting
-
-
-def _best_first(rules: Rules, nodes: Nodes, members: IntArray) -> tuple[IntArray, npt.NDArray[np.bool_], int]:
-    """Numbers of nodes in the order in which scikit-learn's best-first builder adds them."""
-    root = int(members[0])
-    inner, _ = expanded(nodes, root, int(rules.max_leaf_nodes or 0) - 1)
-    order = [root]
-    for node in inner:
-        order += [int(nodes.left[node]), int(nodes.left[node]) + 1]
-    numbers = np.array(order, dtype=np.int64)
-    return numbers, np.isin(numbers, inner), int(nodes.depth[numbers].max())

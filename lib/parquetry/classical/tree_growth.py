@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, cpu_count, delayed
 
 from parquetry.classical.tree_bins import Bins
-from parquetry.classical.tree_build import FewRows, Rules, expanded, grown
+from parquetry.classical.tree_build import Rules, expanded
 from parquetry.classical.tree_histograms import Channels, NodePass, NodeState, TreeWork, cells_of
 from parquetry.classical.tree_nodes import LEAF, SPLIT, WAITING, Nodes, routes
+from parquetry.classical.tree_rows import FewRows, graft, grown, rows_by_node
 from parquetry.classical.tree_samples import Bootstrap, mixed
 from parquetry.classical.tree_splits import CRITERIA, EPSILON, NodeTable, Splits, best_of_pairs, on_edges
 from parquetry.errors import BadParameter
@@ -103,10 +103,7 @@ class Growth:
     def _frontier(self) -> IntArray:
         """The nodes whose split must be known, from the roots down."""
         nodes, most = self.nodes, self.rules.max_leaf_nodes
-        if most is None:
-            found = np.flatnonzero(nodes.state == WAITING)
-        else:
-            found = self._best_first_frontier(most - 1)
+        found = np.flatnonzero(nodes.state == WAITING) if most is None else self._best_first_frontier(most - 1)
         return found[np.lexsort((found, nodes.tree[found], nodes.depth[found]))]
 
     def _best_first_frontier(self, most: int) -> IntArray:
@@ -116,10 +113,9 @@ class Growth:
     def _chosen(self, waiting: IntArray) -> tuple[IntArray, IntArray]:
         """The first nodes that fit in a pass: those for histograms, and those for rows."""
         nodes, rules, channels = self.nodes, self.rules, self.plan.channels
-        cell_bytes = 8 * (1 + channels.count)
         row_bytes = rules.n_features + 8 * (2 + rules.n_outputs)
         share = rules.max_features / rules.n_features
-        by_cells = np.full(len(waiting), int(self.cells.sum() * share * cell_bytes))
+        by_cells = np.full(len(waiting), int(self.cells.sum() * share * channels.cell_bytes))
         by_rows = nodes.count[waiting] * row_bytes
         levels = np.minimum(rules.max_depth - nodes.depth[waiting], 3)
         gain = np.minimum(GATHER_GAIN, 2.0**levels - 1)
@@ -137,9 +133,7 @@ class Growth:
         if rules.max_features >= rules.n_features:
             return None
         order = self._feature_order(numbers)
-        first = np.minimum(
-            self.nodes.tries[numbers] * rules.max_features, rules.n_features - rules.max_features
-        )
+        first = np.minimum(self.nodes.tries[numbers] * rules.max_features, rules.n_features - rules.max_features)
         chosen = np.take_along_axis(order, first[:, None] + np.arange(rules.max_features), axis=1)
         return np.sort(chosen, axis=1)
 
@@ -154,9 +148,7 @@ class Growth:
         sizes = np.full(len(histograms), int(self.cells.sum())) if drawn is None else self.cells[drawn].sum(axis=1)
         starts = np.append(0, np.cumsum(sizes)).astype(np.int64)
         wanted = np.concatenate([histograms, gathered])
-        place = np.concatenate(
-            [_places(nodes.tree[histograms]), _places(nodes.tree[gathered])]
-        )
+        place = np.concatenate([_places(nodes.tree[histograms]), _places(nodes.tree[gathered])])
         own = np.bincount(nodes.tree[histograms], minlength=len(self.plan.seeds))
         place[len(histograms) :] += own[nodes.tree[gathered]]
         ways = routes(nodes, wanted, place)
@@ -165,9 +157,7 @@ class Growth:
             a, b = np.searchsorted(nodes.tree[histograms], [tree, tree + 1])
             c, d = np.searchsorted(nodes.tree[gathered], [tree, tree + 1])
             features = None if drawn is None else drawn[a:b].astype(np.uint32)
-            works.append(
-                TreeWork(self.plan.seeds[tree], ways[tree], features, b - a, d - c, starts[a : b + 1], int(c))
-            )
+            works.append(TreeWork(self.plan.seeds[tree], ways[tree], features, b - a, d - c, starts[a : b + 1], int(c)))
         return works, starts
 
     # --- what follows from histograms -------------------------------------------------------
@@ -285,7 +275,7 @@ class Growth:
         if drawn is None:
             return np.zeros(len(numbers), dtype=bool)
         nodes, rules = self.nodes, self.rules
-        again: npt.NDArray[np.bool_] = splits.constant.reshape(len(numbers), -1).all(axis=1)
+        again: npt.NDArray[np.bool_] = np.all(splits.constant.reshape(len(numbers), -1), axis=1)
         again &= (nodes.tries[numbers] + 1) * rules.max_features < rules.n_features
         again &= nodes.state[numbers] == WAITING
         nodes.tries[numbers[again]] += 1
@@ -331,38 +321,22 @@ class Growth:
     def _apply_rows(self, numbers: IntArray, state: NodeState) -> None:
         if not len(numbers):
             return
-        few = self._few_rows(numbers, state)
-        run = Parallel(n_jobs=min(len(few), cpu_count()), backend="threading", pre_dispatch="2*n_jobs")
-        trees = run(delayed(grown)(self.rules, self.bins, rows) for rows in few)
-        for number, tree in zip(numbers.tolist(), trees, strict=True):
-            self._graft(number, tree)
+        if not state.rows:
+            self._learn_total(int(self.nodes.tree[numbers[0]]), np.zeros(0), 0.0)
+        parts = rows_by_node(state.rows, len(numbers))
+        several = [self._few(number, *part) for number, part in zip(numbers.tolist(), parts, strict=True)]
+        for number, tree in zip(numbers.tolist(), grown(self.rules, self.bins, several), strict=True):
+            graft(self.nodes, number, tree, self.bins, self.plan.shift, self.total[self.nodes.tree[number]])
 
-    def _few_rows(self, numbers: IntArray, state: NodeState) -> list[FewRows]:
-        """The rows of each node, in order."""
-        parts = state.rows
-        node = np.concatenate([p.node for p in parts]) if parts else np.empty(0, dtype=np.int64)
-        order = np.argsort(node, kind="stable")
-        edges = np.searchsorted(node[order], np.arange(len(numbers) + 1))
-        codes = np.concatenate([p.codes for p in parts]) if parts else np.empty((0, self.rules.n_features), np.uint8)
-        y = np.concatenate([p.y for p in parts], axis=1).T if parts else np.empty((0, self.rules.n_outputs))
-        w = None if not parts or parts[0].w is None else np.concatenate([p.w for p in parts])
-        return [
-            self._few(number, codes[here], y[here], None if w is None else w[here])
-            for number, here in zip(
-                numbers.tolist(), (order[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)), strict=True
-            )
-        ]
-
-    def _few(self, number: int, codes: Any, y: Any, w: Any) -> FewRows:
+    def _few(self, number: int, codes: Any, y: FloatArray, w: FloatArray | None) -> FewRows:
         nodes, rules, plan = self.nodes, self.rules, self.plan
         tree, root = int(nodes.tree[number]), nodes.parent[number] < 0
-        y = y.astype(np.float64) * plan.scale
-        w = None if w is None else w.astype(np.float64)
+        y = y * plan.scale
         if root:
-            classes = np.zeros(0)
+            own = np.zeros(0)
             if plan.class_weights is not None:
-                classes = np.bincount(y[:, 0].astype(np.int64), weights=w, minlength=rules.n_classes[0]).astype(float)
-            self._learn_total(tree, classes, float(len(y) if w is None else w.sum()))
+                own = np.bincount(y[:, 0].astype(np.int64), weights=w, minlength=rules.n_classes[0]).astype(np.float64)
+            self._learn_total(tree, own, float(len(y) if w is None else w.sum()))
         if plan.class_weights is not None:
             w = (1.0 if w is None else w) * self.class_scale[tree][y[:, 0].astype(np.int64)]
         share = (len(y) if w is None else float(w.sum())) / self.total[tree]
@@ -370,47 +344,19 @@ class Growth:
             codes,
             y,
             w,
+            # A tree that is grown from its root this way is scikit-learn's own to the last draw.
             seed=plan.seeds[tree] if root else int(nodes.key[number] & np.uint64(2**31 - 1)),
             max_depth=rules.max_depth - int(nodes.depth[number]),
             min_weight_leaf=rules.min_weight_fraction_leaf * float(self.total[tree]),
             min_impurity_decrease=rules.min_impurity_decrease / share,
         )
 
-    def _graft(self, number: int, tree: Any) -> None:
-        """Put a tree that scikit-learn has grown in the place of a node."""
-        nodes = self.nodes
-        inner = np.flatnonzero(tree.children_left >= 0)
-        new = nodes.add(2 * len(inner), tree=nodes.tree[number])
-        place = np.empty(tree.node_count, dtype=np.int64)
-        place[0] = number
-        place[tree.children_left[inner]], place[tree.children_right[inner]] = new[::2], new[1::2]
-        nodes.state[place] = LEAF
-        nodes.state[place[inner]] = SPLIT
-        nodes.left[place[inner]] = new[::2]
-        nodes.parent[new] = np.repeat(place[inner], 2)
-        nodes.depth[place] = nodes.depth[number] + tree.compute_node_depths() - 1
-        feature, threshold = tree.feature[inner].astype(np.int64), tree.threshold[inner]
-        nodes.feature[place[inner]] = feature
-        nodes.code[place[inner]] = self.bins.codes_of(feature, threshold)
-        nodes.threshold[place[inner]] = on_edges(self.bins, feature, threshold)
-        nodes.missing_left[place] = tree.missing_go_to_left.astype(bool)
-        impurity = nodes.impurity[number]
-        for name, column in (("count", "n_node_samples"), ("weight", "weighted_n_node_samples"), ("impurity",) * 2):
-            getattr(nodes, name)[place] = getattr(tree, column)
-        if np.isfinite(impurity):
-            nodes.impurity[number] = impurity
-        nodes.value[place] = tree.value if self.plan.shift is None else tree.value + self.plan.shift[None, :, None]
-        weight, each = nodes.weight, nodes.impurity
-        p, a, b = place[inner], new[::2], new[1::2]
-        nodes.improvement[p] = (weight[p] / self.total[nodes.tree[p]]) * (
-            each[p] - weight[b] / weight[p] * each[b] - weight[a] / weight[p] * each[a]
-        )
-
 
 def _sums_between(values: Any, edges: IntArray) -> Any:
     """The sum of each stretch of values, given as pairs of edges that ascend."""
+    wide = np.float64 if values.dtype.kind == "f" else np.int64
     padded = np.append(values, values.dtype.type(0))
-    return np.add.reduceat(padded, edges.ravel())[::2]
+    return np.add.reduceat(padded, edges.ravel(), dtype=wide)[::2]
 
 
 def _places(trees: IntArray) -> IntArray:

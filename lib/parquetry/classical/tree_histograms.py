@@ -18,7 +18,8 @@ from sklearn.ensemble._hist_gradient_boosting._predictor import _predict_from_bi
 from sklearn.ensemble._hist_gradient_boosting.histogram import HistogramBuilder
 
 from parquetry.block_cache import CachedBatch
-from parquetry.classical.tree_bins import Bins, CodeArray, chunks
+from parquetry.classical.tree_bins import Bins
+from parquetry.classical.tree_codes import CodeArray, chunks
 from parquetry.classical.tree_samples import Bootstrap
 from parquetry.reduction import Reduction
 from parquetry.view import FloatArray
@@ -50,12 +51,15 @@ class Channels:
         Whether rows count otherwise than once.
     whole : bool
         Whether their weights are whole numbers, small enough for float32.
+    most : float
+        What they add up to at most, and the number of rows.
     """
 
     n_classes: tuple[int, ...]
     n_outputs: int
     weighted: bool
     whole: bool
+    most: float
 
     @property
     def count(self) -> int:
@@ -65,9 +69,19 @@ class Channels:
         return int(self.weighted) + self.n_outputs + 1
 
     @property
-    def kind(self) -> type[np.generic]:
-        """The type of the sums: whole ones are kept as such."""
-        return np.int64 if self.n_classes and self.whole else np.float64
+    def count_kind(self) -> type[np.generic]:
+        """The type of whole numbers."""
+        return np.int32 if self.most < 2**31 else np.int64
+
+    @property
+    def sum_kind(self) -> type[np.generic]:
+        """The type of the sums."""
+        return self.count_kind if self.n_classes and self.whole else np.float64
+
+    @property
+    def cell_bytes(self) -> int:
+        """What one bin takes in a state."""
+        return np.dtype(self.count_kind).itemsize + self.count * np.dtype(self.sum_kind).itemsize
 
     def parts(self, y: Any, w: Any) -> Iterator[tuple[int, Float32Array]]:
         """Pairs of a channel and what each row adds to it."""
@@ -192,9 +206,9 @@ class NodePass(Reduction[NodeState, NodeState]):
         self.n_cells = int(self.works[-1].starts[-1]) if self.works else 0
 
     def partial(self, batch: CachedBatch) -> NodeState:  # type: ignore[override]
-        state = NodeState(
-            np.zeros(self.n_cells, dtype=np.int64), np.zeros((self.channels.count, self.n_cells), self.channels.kind), []
-        )
+        counts = np.zeros(self.n_cells, dtype=self.channels.count_kind)
+        sums = np.zeros((self.channels.count, self.n_cells), dtype=self.channels.sum_kind)
+        state = NodeState(counts, sums, [])
         start = 0
         for codes in chunks(batch.arrays):
             chunk = _Chunk(self, batch, codes, slice(start, start + len(codes)))
@@ -279,6 +293,7 @@ class _Histogram:
     def __init__(self, chunk: _Chunk, parts: list[tuple[int, Float32Array]], *, count: bool) -> None:
         task = chunk.task
         self.count, self.cells = count, task.cells
+        self.even = all(len(cells) == task.n_codes for cells in task.cells)
         self.parts = list(zip([channel for channel, _ in parts], ("sum_gradients", "sum_hessians"), strict=False))
         values = [v for _, v in parts] or [np.zeros(len(chunk.codes), dtype=np.float32)]
         single = len(values) == 1
@@ -289,18 +304,19 @@ class _Histogram:
         for node in np.flatnonzero(np.diff(edges[: work.n_histograms + 1])).tolist():
             features = None if work.features is None else work.features[node]
             rows = order[edges[node] : edges[node + 1]]
-            found = np.asarray(self.builder.compute_histograms_brute(rows, features))
+            # The array below the memoryview: to describe a memoryview anew takes NumPy longer than the work.
+            found = self.builder.compute_histograms_brute(rows, features).base
             flat = self._flat(found, features)
             here = slice(work.starts[node], work.starts[node + 1])
             if self.count:
-                state.counts[here] += flat["count"]
+                state.counts[here] += flat["count"].view(np.int32)
             for channel, field in self.parts:
                 state.sums[channel, here] += flat[field].astype(state.sums.dtype, copy=False)
 
     def _flat(self, found: Any, features: Any) -> Any:
         """The cells of the node's features, one feature after the other."""
         width = found.shape[1]
-        if all(len(c) == width for c in self.cells):
-            return (found if features is None else found[features]).reshape(-1)
+        if self.even:
+            return (found if features is None else found.take(features, axis=0)).reshape(-1)
         chosen = range(len(self.cells)) if features is None else features.tolist()
         return found.reshape(-1)[np.concatenate([self.cells[f] + f * width for f in chosen])]

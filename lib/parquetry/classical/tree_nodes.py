@@ -99,8 +99,7 @@ def routes(nodes: Nodes, wanted: IntArray, places: IntArray) -> dict[int, Any]:
     trees, starts = np.unique(nodes.tree[numbers], return_index=True)
     ends = [*starts[1:].tolist(), len(numbers)]
     return {
-        int(tree): _route(nodes, numbers[start:end], told)
-        for tree, start, end in zip(trees, starts, ends, strict=True)
+        int(tree): _route(nodes, numbers[start:end], told) for tree, start, end in zip(trees, starts, ends, strict=True)
     }
 
 
@@ -108,15 +107,15 @@ def _route(nodes: Nodes, numbers: IntArray, told: IntArray) -> Any:
     """Records of some nodes of one tree, in order of number; the root comes first."""
     if len(numbers) == 1:
         return None
-    place = np.full(nodes.size, len(numbers), dtype=np.int64)  # the last record is where others end
-    place[numbers] = np.arange(len(numbers))
     records = np.zeros(len(numbers) + 1, dtype=PREDICTOR_RECORD_DTYPE)
-    leads_on = np.append(told[numbers] == NOWHERE, False)
+    leads_on = np.append(told[numbers] == NOWHERE, [False])
     records["is_leaf"] = ~leads_on
-    records["value"] = np.append(told[numbers], NOWHERE)
+    records["value"] = np.append(told[numbers], [NOWHERE])
     inner = numbers[leads_on[:-1]]
-    records["left"][leads_on] = place[nodes.left[inner]]
-    records["right"][leads_on] = place[nodes.left[inner] + 1]
+    for field, child in (("left", nodes.left[inner]), ("right", nodes.left[inner] + 1)):
+        place = np.searchsorted(numbers, child)
+        known = numbers[np.minimum(place, len(numbers) - 1)] == child
+        records[field][leads_on] = np.where(known, place, len(numbers))  # the last record is where others end
     records["feature_idx"][leads_on] = nodes.feature[inner]
     records["bin_threshold"][leads_on] = nodes.code[inner]
     records["missing_go_to_left"][leads_on] = nodes.missing_left[inner]

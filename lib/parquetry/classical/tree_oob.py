@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from sklearn.ensemble._hist_gradient_boosting._predictor import _predict_from_bi
 from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 
 from parquetry.block_cache import CachedBatch
-from parquetry.classical.tree_bins import Bins, chunks
+from parquetry.classical.tree_bins import Bins
+from parquetry.classical.tree_codes import chunks
 from parquetry.classical.tree_samples import Bootstrap
 from parquetry.errors import BadParameter
 from parquetry.fitting import Pass
@@ -132,14 +134,12 @@ class _OutOfBag(Reduction[_OutOfBagState, _OutOfBagState]):
         self.trees = [(int(t.random_state), _records(t.tree_, bins), t.tree_.value) for t in forest.estimators_]
 
     def partial(self, batch: CachedBatch) -> _OutOfBagState:  # type: ignore[override]
-        total = None
+        states = []
         start = 0
         for codes in chunks(batch.arrays):
-            state = self._chunk(batch, codes, slice(start, start + len(codes)))
-            total = state if total is None else self.merge(total, state)
+            states.append(self._chunk(batch, codes, slice(start, start + len(codes))))
             start += len(codes)
-        assert total is not None
-        return total
+        return reduce(self.merge, states)
 
     def merge(self, left: _OutOfBagState, right: _OutOfBagState) -> _OutOfBagState:
         rows = left.rows + right.rows

@@ -45,14 +45,22 @@ class Bootstrap:
 
     Parameters
     ----------
-    rate : float
-        The mean count of a row; of a unit of its weight where rows have weights.
+    drawn : int
+        How many rows a tree draws, on average.
+    total : float
+        The number of all rows; the sum of their weights where they have weights.
     weighted : bool
         Whether they have.
     """
 
-    rate: float
+    drawn: int
+    total: float
     weighted: bool
+
+    @property
+    def rate(self) -> float:
+        """The mean count of a row, or of a unit of weight."""
+        return self.drawn / self.total
 
     def counts(self, seed: int, block: Block, rows: Any, weights: FloatArray | None) -> npt.NDArray[Any]:
         """Each row's count, shape ``(n_rows,)``.

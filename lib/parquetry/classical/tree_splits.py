@@ -28,6 +28,7 @@ CLOSE = np.float32(1e-7)
 
 _NOISE = 1e-14  # of sums whose addends have 48 bits
 _AT_ONCE = 2**18  # cells
+_OF_EACH = ("worth", "constant", "code", "threshold", "missing_left", "count", "weight")
 _WIDTHS = (4, 16, 64, 256)
 
 
@@ -198,15 +199,15 @@ class Splits:
 
     def put(self, places: Any, other: Splits) -> None:
         """Write some others over these."""
-        for name in ("worth", "constant", "code", "threshold", "missing_left", "count", "weight"):
+        for name in _OF_EACH:
             getattr(self, name)[places] = getattr(other, name)
         for own, given in zip(self.sums, other.sums, strict=True):
             own[places] = given
 
     def take(self, places: Any) -> Splits:
         """Those at some places."""
-        names = ("worth", "constant", "code", "threshold", "missing_left", "count", "weight")
-        return Splits(*(getattr(self, name)[places] for name in names), [s[places] for s in self.sums])
+        taken = {name: getattr(self, name)[places] for name in _OF_EACH}
+        return Splits(**taken, sums=[s[places] for s in self.sums])
 
 
 def best_of_pairs(table: NodeTable, criterion: Criterion, bins: Bins, min_samples_leaf: int) -> Splits:

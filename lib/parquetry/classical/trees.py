@@ -25,8 +25,9 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 from sklearn.utils import check_random_state, get_tags
 
 from parquetry.classical.labels import Classes, class_weights, encoded, learn_classes
-from parquetry.classical.tree_bins import Bins, Sketch, TreeArrays
+from parquetry.classical.tree_bins import Bins, Sketch
 from parquetry.classical.tree_build import Rules, assembled
+from parquetry.classical.tree_codes import TreeArrays
 from parquetry.classical.tree_growth import Growth, Plan
 from parquetry.classical.tree_histograms import Channels, cells_of
 from parquetry.classical.tree_oob import set_oob_score
@@ -44,6 +45,7 @@ SMALL_ROWS = 8_192
 """So few rows are gathered: scikit-learn's own fit of them is exact, and quicker."""
 
 _NODE_BYTES = 256 * 2**20  # what one node's histograms may take
+_NODES = 8_000_000  # of the trees that grow at once: 1 GiB
 _WHOLE = 2.0**24  # whole numbers up to here are exact in float32
 _SINGLE = (
     "8,192 rows or fewer; criterion='absolute_error' or 'poisson'; monotonic_cst; balanced_subsample of several targets"
@@ -111,7 +113,7 @@ def fit_forest(estimator: Any, view: View, fitting: Fitting) -> Asking:
     bootstrap = yield from _bootstrap(estimator, facts)
     seeds = [int(tree.random_state) for tree in estimator.estimators_]
     view = yield from _grown(estimator, estimator.estimators_, seeds, facts, bootstrap)
-    if estimator.oob_score:
+    if estimator.oob_score and bootstrap is not None:
         yield from set_oob_score(estimator, view, facts.bins, bootstrap, facts.classes, (facts.shift, facts.scale))
     return estimator
 
@@ -145,6 +147,11 @@ class _Facts:
         """Of each target column."""
         return tuple(len(c.values) for c in self.classes)
 
+    @property
+    def total_weight(self) -> float:
+        """The sum of the sample weights; the number of rows without them."""
+        return float(self.view.dataset.num_rows) if self.weights is None else self.weights.total
+
 
 def _learned(estimator: Any, view: View, fitting: Fitting) -> Generator[list[Any], list[Any], Any]:
     """The facts; or the fitted estimator, where a single node must do it."""
@@ -169,8 +176,8 @@ def _learned(estimator: Any, view: View, fitting: Fitting) -> Generator[list[Any
     else:
         facts.shift, facts.scale = y
     weighted = weights is not None or getattr(estimator, "bootstrap", False)
-    channels = Channels(facts.n_classes, len(view.target), weighted, True)
-    needed = 8 * (1 + channels.count) * sum(len(c) for c in cells_of(facts.bins))
+    channels = Channels(facts.n_classes, len(view.target), weighted, whole=True, most=view.dataset.num_rows)
+    needed = channels.cell_bytes * sum(len(c) for c in cells_of(facts.bins))
     if needed > _NODE_BYTES:
         why = f"The histograms of one node take {needed / 2**20:,.0f} MiB: there are too many features or classes."
         return (yield from fitting.gather(estimator, view, why))
@@ -231,8 +238,7 @@ class _Weights(Reduction[_WeightFacts, _WeightFacts]):
         self.who, self.name = who, name
 
     def partial(self, batch: Batch) -> _WeightFacts:
-        w = batch.weights
-        assert w is not None
+        w = np.asarray(batch.weights)
         whole = bool((w == np.floor(w)).all() and w.max() <= _WHOLE)
         return _WeightFacts(float(w.min()), float(w.sum()), whole)
 
@@ -289,7 +295,7 @@ def _bootstrap(forest: Any, facts: _Facts) -> Generator[list[Any], list[Any], Bo
     rows = facts.view.dataset.num_rows
     weights = None if total is None else np.array([total])
     drawn = _get_n_samples_bootstrap(rows, forest.max_samples, weights)
-    return Bootstrap(drawn / (rows if total is None else total), weighted=total is not None)
+    return Bootstrap(drawn, rows if total is None else total, weighted=total is not None)
 
 
 def _grown(
@@ -298,28 +304,34 @@ def _grown(
     """Grow all trees and put them into scikit-learn's estimators; the cached view."""
     view, weigh = _class_weighing(estimator, facts, bootstrap)
     weighted = bootstrap is not None or view.sample_weight is not None or view.weight_step is not None
-    whole = bootstrap is not None or (view.weight_step is None and facts.weights is not None and facts.weights.whole)
-    rules = _rules(trees[0], facts, view.dataset.num_rows)
+    given = facts.weights is None or facts.weights.whole
+    whole = bootstrap is not None or (view.weight_step is None and given)
+    rows = view.dataset.num_rows
+    most = max(rows, 2.0 * bootstrap.drawn if bootstrap is not None else facts.total_weight)
+    rules = _rules(trees[0], facts, rows)
     shift = None if facts.shift is None else facts.shift[:, None]
     cached = view.cached(TreeArrays(facts.bins, max(facts.n_classes, default=0), shift, facts.scale))
     plan = Plan(
         who=type(estimator).__name__,
         rules=rules,
         bins=facts.bins,
-        channels=Channels(facts.n_classes, rules.n_outputs, weighted, whole),
+        channels=Channels(facts.n_classes, rules.n_outputs, weighted, whole, most),
         seeds=seeds,
-        n_rows=view.dataset.num_rows,
+        n_rows=rows,
         bootstrap=bootstrap,
         class_weights=weigh,
         shift=facts.shift,
         scale=facts.scale,
     )
-    nodes = yield from Growth(plan).grow(cached)
-    order = np.argsort(nodes.tree, kind="stable")
-    edges = np.searchsorted(nodes.tree[order], np.arange(len(trees) + 1))
-    for tree, start, stop in zip(trees, edges[:-1], edges[1:], strict=True):
-        tree.tree_ = assembled(rules, nodes, order[start:stop])
-        tree._prune_tree()
+    at_once = max(1, _NODES // rules.most_nodes(rows))
+    for start in range(0, len(trees), at_once):
+        here = slice(start, start + at_once)
+        nodes = yield from Growth(replace(plan, seeds=seeds[here])).grow(cached)
+        order = np.argsort(nodes.tree, kind="stable")
+        members = np.split(order, np.cumsum(np.bincount(nodes.tree))[:-1])
+        for tree, own in zip(trees[here], members, strict=True):
+            tree.tree_ = assembled(rules, nodes, own)
+            tree._prune_tree()
     return cached
 
 
@@ -332,7 +344,7 @@ def _class_weighing(estimator: Any, facts: _Facts, bootstrap: Bootstrap | None) 
         return facts.view, _balanced if class_weight == "balanced_subsample" else None
     # A tree's "balanced" counts rows, a forest's adds up sample weights.
     by_rows = not hasattr(estimator, "estimators_")
-    if len(facts.classes) > 1:
+    if len(facts.classes) > 1 or 0.0 in class_weights(facts.classes, class_weight, by_rows=by_rows)[0]:
         return encoded(replace(facts.view, target_step=None), facts.classes, class_weight, by_rows=by_rows), None
     (vector,) = class_weights(facts.classes, class_weight, by_rows=by_rows)
     return facts.view, _Given(vector)
@@ -341,7 +353,9 @@ def _class_weighing(estimator: Any, facts: _Facts, bootstrap: Bootstrap | None) 
 def _balanced(sums: FloatArray) -> FloatArray:
     """Balanced weights of the classes in a tree's own sample."""
     present = sums > 0
-    return np.divide(sums.sum() / present.sum(), sums, out=np.zeros_like(sums), where=present)
+    share = sums.sum() / present.sum()
+    weights: FloatArray = np.divide(share, sums, out=np.zeros_like(sums), where=present)
+    return weights
 
 
 @dataclass(frozen=True, eq=False)
