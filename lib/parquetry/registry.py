@@ -34,6 +34,7 @@ _MODULES = (
     "parquetry.classical.sgd",
     "parquetry.classical.svd",
     "parquetry.classical.target",
+    "parquetry.classical.trees",
 )
 _ENTRIES: dict[type, Entry] = {}
 

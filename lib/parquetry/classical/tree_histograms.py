@@ -1,0 +1,322 @@
+"""One pass over the rows for many nodes of many trees: histograms of large nodes, rows of small ones.
+
+Panda, Herbach, Basu & Bayardo, "PLANET: massively parallel learning of tree ensembles with
+MapReduce", VLDB 2009: a node of many rows needs only, for each of its features, what falls into
+each bin; a node of few rows is cheaper to bring home as it is. The inner loops are scikit-learn's
+own of histogram gradient boosting: they work on uint8 codes, and release the GIL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble._hist_gradient_boosting._predictor import _predict_from_binned_data
+from sklearn.ensemble._hist_gradient_boosting.histogram import HistogramBuilder
+
+from parquetry.block_cache import CachedBatch
+from parquetry.classical.tree_bins import Bins
+from parquetry.classical.tree_codes import CodeArray, chunks
+from parquetry.classical.tree_samples import Bootstrap
+from parquetry.reduction import Reduction
+from parquetry.view import FloatArray
+
+IntArray = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+
+NOWHERE = 65_535  # where a row goes that no node of the pass is interested in
+_NO_CATEGORIES = np.zeros((0, 8), dtype=np.uint32)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What is added up in each bin beside the number of rows.
+
+    Classes: the weight of each class of each output; without weights the last class of each is
+    left out, because the number of rows tells it. Regression: the weight (unless it is the number
+    of rows), the weighted sum of each output, and of the squares of all.
+
+    scikit-learn's loops add up float32 in float64, so a number travels in two parts, as two
+    float32: 48 bits, or all of them where one part is enough.
+
+    Parameters
+    ----------
+    n_classes : tuple of int
+        Of each output; empty for regression.
+    n_outputs : int
+    weighted : bool
+        Whether rows count otherwise than once.
+    whole : bool
+        Whether their weights are whole numbers, small enough for float32.
+    most : float
+        What they add up to at most, and the number of rows.
+    """
+
+    n_classes: tuple[int, ...]
+    n_outputs: int
+    weighted: bool
+    whole: bool
+    most: float
+
+    @property
+    def count(self) -> int:
+        """How many channels there are."""
+        if self.n_classes:
+            return sum(self.n_classes) - (0 if self.weighted else self.n_outputs)
+        return int(self.weighted) + self.n_outputs + 1
+
+    @property
+    def count_kind(self) -> type[np.generic]:
+        """The type of whole numbers."""
+        return np.int32 if self.most < 2**31 else np.int64
+
+    @property
+    def sum_kind(self) -> type[np.generic]:
+        """The type of the sums."""
+        return self.count_kind if self.n_classes and self.whole else np.float64
+
+    @property
+    def cell_bytes(self) -> int:
+        """What one bin takes in a state."""
+        return np.dtype(self.count_kind).itemsize + self.count * np.dtype(self.sum_kind).itemsize
+
+    def parts(self, y: Any, w: Any) -> Iterator[tuple[int, Float32Array]]:
+        """Pairs of a channel and what each row adds to it."""
+        if not self.n_classes:
+            yield from self._regression_parts(y, w)
+            return
+        channel = 0
+        for output, n_classes in enumerate(self.n_classes):
+            for k in range(n_classes if self.weighted else n_classes - 1):
+                here = y[output] == k
+                if w is None:
+                    yield channel, here.astype(np.float32)
+                else:
+                    yield from self._halves(channel, here * w)
+                channel += 1
+
+    def _regression_parts(self, y: Any, w: Any) -> Iterator[tuple[int, Float32Array]]:
+        if w is not None:
+            yield from self._halves(0, w)
+        squares = np.zeros(y.shape[1])
+        for output, values in enumerate(y):
+            weighted = values if w is None else values * w
+            yield from _halves(int(self.weighted) + output, weighted)
+            squares += weighted * values
+        yield from _halves(int(self.weighted) + self.n_outputs, squares)
+
+    def _halves(self, channel: int, values: Any) -> Iterator[tuple[int, Float32Array]]:
+        return iter([(channel, values.astype(np.float32))]) if self.whole else _halves(channel, values)
+
+
+def _halves(channel: int, values: FloatArray) -> Iterator[tuple[int, Float32Array]]:
+    high = values.astype(np.float32)
+    yield channel, high
+    low = (values - high).astype(np.float32)
+    if low.any():
+        yield channel, low
+
+
+@dataclass(frozen=True, eq=False)
+class TreeWork:
+    """What one tree wants of a pass.
+
+    Parameters
+    ----------
+    seed : int
+        The tree's ``random_state``.
+    route : ndarray or None
+        scikit-learn's records of the nodes that lead to those of the pass; None where every row
+        goes to node 0.
+    features : ndarray of shape (n_histograms, n_drawn) or None
+        The features of each node that wants histograms, ascending; None for all of them.
+    n_histograms, n_gathered : int
+        Nodes that want histograms come first, then those that want their rows.
+    starts : ndarray of shape (n_histograms + 1,)
+        Where the cells of each node begin in the pass's state.
+    first_gathered : int
+        The number of its first node that wants rows, among those of all trees.
+    """
+
+    seed: int
+    route: Any
+    features: Any
+    n_histograms: int
+    n_gathered: int
+    starts: IntArray
+    first_gathered: int
+
+
+@dataclass
+class Rows:
+    """Rows of nodes, brought home.
+
+    Attributes
+    ----------
+    node : ndarray of shape (n_rows,)
+        Which of the pass's nodes that want rows.
+    codes : ndarray of uint8, shape (n_rows, n_features)
+    y : ndarray of shape (n_outputs, n_rows)
+    w : ndarray of shape (n_rows,) or None
+    """
+
+    node: IntArray
+    codes: CodeArray
+    y: Any
+    w: Any
+
+
+@dataclass
+class NodeState:
+    """What a pass has found so far.
+
+    Attributes
+    ----------
+    counts : ndarray of shape (n_cells,)
+        Rows in each bin of each feature of each node that wants histograms.
+    sums : ndarray of shape (n_channels, n_cells)
+    rows : list of Rows
+    """
+
+    counts: IntArray
+    sums: Any
+    rows: list[Rows]
+
+
+class NodePass(Reduction[NodeState, NodeState]):
+    """Histograms and rows of nodes.
+
+    Parameters
+    ----------
+    bins : Bins
+    channels : Channels
+    works : sequence of TreeWork
+    bootstrap : Bootstrap or None
+    """
+
+    label = "grow-trees"
+
+    def __init__(self, bins: Bins, channels: Channels, works: Sequence[TreeWork], bootstrap: Bootstrap | None) -> None:
+        self.channels, self.works, self.bootstrap = channels, tuple(works), bootstrap
+        self.n_codes, self.missing_code = bins.n_codes, bins.missing_code
+        self.cells = cells_of(bins)
+        self.n_cells = int(self.works[-1].starts[-1]) if self.works else 0
+
+    def partial(self, batch: CachedBatch) -> NodeState:  # type: ignore[override]
+        counts = np.zeros(self.n_cells, dtype=self.channels.count_kind)
+        sums = np.zeros((self.channels.count, self.n_cells), dtype=self.channels.sum_kind)
+        state = NodeState(counts, sums, [])
+        start = 0
+        for codes in chunks(batch.arrays):
+            chunk = _Chunk(self, batch, codes, slice(start, start + len(codes)))
+            for work in self.works:
+                chunk.add(work, state)
+            start += len(codes)
+        return state
+
+    def merge(self, left: NodeState, right: NodeState) -> NodeState:
+        left.counts += right.counts
+        left.sums += right.sums
+        left.rows += right.rows
+        return left
+
+
+def cells_of(bins: Bins) -> list[IntArray]:
+    """For each feature, its codes: those of its bins, and the missing one where it is met."""
+    missing = bins.missing_code
+    return [
+        np.append(np.arange(len(values)), [missing] * bool(absent)).astype(np.int64)
+        for values, absent in zip(bins.values, bins.missing, strict=True)
+    ]
+
+
+class _Chunk:
+    """Some rows, on their way into the state."""
+
+    def __init__(self, task: NodePass, batch: CachedBatch, codes: CodeArray, here: slice) -> None:
+        self.task, self.block, self.codes = task, batch.block, codes
+        self.rows, self.y = batch.rows[here], batch.arrays["y"][:, here]
+        weights = batch.arrays.get("w")
+        self.weights = None if weights is None else weights[here]
+        self._shared: list[Any] | None = None
+
+    def add(self, work: TreeWork, state: NodeState) -> None:
+        """Add what one tree wants."""
+        weights = self.weights
+        if self.task.bootstrap is not None:
+            weights = self.task.bootstrap.counts(work.seed, self.block, self.rows, self.weights)
+        order, edges = self._sorted(work, weights)
+        if work.n_histograms and edges[work.n_histograms] > edges[0]:
+            for histogram in self._histograms(work, weights):
+                histogram.add(work, order, edges, state)
+        gathered = order[edges[work.n_histograms] : edges[-1]]
+        if len(gathered):
+            node = np.repeat(np.arange(work.n_gathered), np.diff(edges[work.n_histograms :])) + work.first_gathered
+            w = None if weights is None else weights[gathered]
+            state.rows.append(Rows(node, self.codes[gathered], self.y[:, gathered], w))
+
+    def _sorted(self, work: TreeWork, weights: Any) -> tuple[Any, IntArray]:
+        """The rows in order of their nodes, and where each node's begin and end."""
+        n_nodes = work.n_histograms + work.n_gathered
+        if work.route is None:
+            rows = np.arange(len(self.codes), dtype=np.uint32)
+            rows = rows if weights is None else rows[weights != 0]
+            return rows, np.array([0] + [len(rows)] * n_nodes)
+        reached = np.empty(len(self.codes))
+        _predict_from_binned_data(work.route, self.codes, _NO_CATEGORIES, self.task.missing_code, 1, reached)
+        node = reached.astype(np.uint16)
+        if weights is not None:
+            node[weights == 0] = NOWHERE
+        # NumPy sorts 16-bit numbers stably in linear time.
+        order = np.argsort(node, kind="stable")
+        edges = np.searchsorted(node[order], np.arange(n_nodes + 1))
+        return order[: edges[-1]].astype(np.uint32), edges
+
+    def _histograms(self, work: TreeWork, weights: Any) -> list[_Histogram]:
+        """One builder for every two parts; those that all trees share are made once."""
+        shared = self.task.bootstrap is None
+        if shared and self._shared is not None:
+            return self._shared
+        parts = list(self.task.channels.parts(self.y, weights))
+        found = [_Histogram(self, parts[i : i + 2], count=i == 0) for i in range(0, max(1, len(parts)), 2)]
+        if shared:
+            self._shared = found
+        return found
+
+
+class _Histogram:
+    """One run of scikit-learn's builder: the number of rows and up to two parts, for each bin."""
+
+    def __init__(self, chunk: _Chunk, parts: list[tuple[int, Float32Array]], *, count: bool) -> None:
+        task = chunk.task
+        self.count, self.cells = count, task.cells
+        self.even = all(len(cells) == task.n_codes for cells in task.cells)
+        self.parts = list(zip([channel for channel, _ in parts], ("sum_gradients", "sum_hessians"), strict=False))
+        values = [v for _, v in parts] or [np.zeros(len(chunk.codes), dtype=np.float32)]
+        single = len(values) == 1
+        self.builder = HistogramBuilder(chunk.codes, task.n_codes, values[0], values[-1], single, 1)
+
+    def add(self, work: TreeWork, order: Any, edges: IntArray, state: NodeState) -> None:
+        """Add the histograms of one tree's nodes."""
+        for node in np.flatnonzero(np.diff(edges[: work.n_histograms + 1])).tolist():
+            features = None if work.features is None else work.features[node]
+            rows = order[edges[node] : edges[node + 1]]
+            # The array below the memoryview: to describe a memoryview anew takes NumPy longer than the work.
+            found = self.builder.compute_histograms_brute(rows, features).base
+            flat = self._flat(found, features)
+            here = slice(work.starts[node], work.starts[node + 1])
+            if self.count:
+                state.counts[here] += flat["count"].view(np.int32)
+            for channel, field in self.parts:
+                state.sums[channel, here] += flat[field].astype(state.sums.dtype, copy=False)
+
+    def _flat(self, found: Any, features: Any) -> Any:
+        """The cells of the node's features, one feature after the other."""
+        width = found.shape[1]
+        if self.even:
+            return (found if features is None else found.take(features, axis=0)).reshape(-1)
+        chosen = range(len(self.cells)) if features is None else features.tolist()
+        return found.reshape(-1)[np.concatenate([self.cells[f] + f * width for f in chosen])]

@@ -1,0 +1,118 @@
+"""Bootstrap samples of forests, row by row: how often a tree draws a row follows from the row's place.
+
+scikit-learn draws ``n`` of ``n`` rows with replacement, so the counts of all rows are multinomial;
+here each row's count is Poisson with the same mean, which the multinomial tends to (at 10,000 rows
+a count's distribution differs by less than 1e-4). No row needs to know of any other, so the
+counts are the same on every engine. Online bagging: Oza & Russell, "Online bagging and boosting",
+AISTATS 2001.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from parquetry.dataset import Block
+from parquetry.view import FloatArray
+
+KeyArray = npt.NDArray[np.uint64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FULL = 2.0**32
+_RAREST = 2.0**-33
+_LARGE = 64.0
+
+
+def mixed(keys: KeyArray) -> KeyArray:
+    """SplitMix64's finalizer: independent bits from keys that are not (Steele, Lea & Flood, 2014)."""
+    z = keys + _GOLDEN
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How often each tree draws each row.
+
+    Parameters
+    ----------
+    drawn : int
+        How many rows a tree draws, on average.
+    total : float
+        The number of all rows; the sum of their weights where they have weights.
+    weighted : bool
+        Whether they have.
+    """
+
+    drawn: int
+    total: float
+    weighted: bool
+
+    @property
+    def rate(self) -> float:
+        """The mean count of a row, or of a unit of weight."""
+        return self.drawn / self.total
+
+    def counts(self, seed: int, block: Block, rows: Any, weights: FloatArray | None) -> npt.NDArray[Any]:
+        """Each row's count, shape ``(n_rows,)``.
+
+        Parameters
+        ----------
+        seed : int
+            The tree's ``random_state``.
+        block : Block
+        rows : ndarray of shape (n_rows,)
+            The rows' positions in the block.
+        weights : ndarray of shape (n_rows,) or None
+        """
+        key = hashlib.blake2b(f"{block.name}\0{block.row_group}\0bootstrap/{seed}".encode(), digest_size=8).digest()
+        keys = rows.astype(np.uint64)
+        keys *= _GOLDEN
+        keys += np.uint64(int.from_bytes(key, "little"))
+        drawn = (mixed(keys) >> np.uint64(32)).astype(np.uint32)
+        if self.weighted and weights is not None:
+            return _own_rates(drawn, weights * self.rate)
+        if self.rate > _LARGE:
+            return _own_rates(drawn, np.full(len(drawn), self.rate))
+        return _same_rate(drawn, self.rate)
+
+
+def _same_rate(drawn: npt.NDArray[np.uint32], rate: float) -> npt.NDArray[np.uint8]:
+    counts = np.zeros(len(drawn), dtype=np.uint8)
+    chance = reached = float(np.exp(-rate))
+    for k in range(1, 256):
+        counts += drawn >= np.uint32(min(reached * _FULL, _FULL - 1))
+        chance *= rate / k
+        reached += chance
+        if k > rate and chance < _RAREST:
+            break
+    return counts
+
+
+def _own_rates(drawn: npt.NDArray[np.uint32], rates: FloatArray) -> npt.NDArray[np.uint32]:
+    wanted = (drawn + 0.5) / _FULL
+    large = rates > _LARGE
+    counts = np.zeros(len(drawn), dtype=np.uint32)
+    # A Poisson count of a large mean is normal.
+    normal = rates[large] + np.sqrt(rates[large]) * ndtri(wanted[large])
+    counts[large] = np.rint(np.maximum(normal, 0.0)).astype(np.uint32)
+    chance = np.exp(-rates)
+    reached = chance.copy()
+    more = np.flatnonzero(~large & (wanted >= reached))
+    for k in range(1, 256):
+        if not len(more):
+            break
+        counts[more] += 1
+        chance[more] *= rates[more] / k
+        reached[more] += chance[more]
+        more = more[wanted[more] >= reached[more]]
+    return counts
