@@ -48,10 +48,6 @@ class Gather:
     estimator: Any
     view: View
 
-    def task(self, reader: Any, view: View) -> Any:
-        """What the worker runs on the list of all bundles."""
-        return _GatherTask(reader, view, self.estimator)
-
 
 class Work(ABC):
     """Any other work: it is given the engine."""
@@ -368,7 +364,7 @@ def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[An
             columns = view.columns
             reader = view.dataset.select(columns).reader(batch_rows=view.batch_rows)
             shipped = replace(view, dataset=None)  # type: ignore[arg-type]
-            task = work.task(reader, shipped)
+            task = _GatherTask(reader, shipped, work.estimator)
             label = f"{verb}-{_class_name(work.estimator)}-single-node"
             results[i] = next(iter(engine.map(task, [bundles(view.dataset, columns)], label=label)))
         elif isinstance(work, Work):

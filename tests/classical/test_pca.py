@@ -293,7 +293,7 @@ def test_incremental_pca(estimator: Any, layout: str, write: Any, local: Any) ->
     parity.assert_same_learned(ours, theirs, 1e-12)
     parity.assert_same_output(ours, theirs, x, 1e-12)
     (report,) = ours.fit_report_["steps"]
-    assert report["placement"] == "single-node"
+    assert report["placement"] == "sequential"
     assert "one batch after another" in report["why"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,46 +12,13 @@ from sklearn.decomposition import IncrementalPCA
 
 from parquetry.classical.inputs import float_type
 from parquetry.classical.refusals import first_not_finite, refuse, refuse_weights
+from parquetry.classical.sequential import Batches, Walk, report_sequential
 from parquetry.errors import BadParameter
 from parquetry.features.surrogate import checked, require_numbers, set_inputs
-from parquetry.fitting import Asking, Fitting, Gather
+from parquetry.fitting import Asking, Fitting
 from parquetry.foundation.positions import shown_names
-from parquetry.reduction import Bundle
 from parquetry.registry import fitter
 from parquetry.view import Batch, FloatArray, View
-
-Step = Callable[[Any, Iterator[Batch]], Any]
-"""Takes an estimator and the batches in order, gives the fitted estimator; it must be picklable."""
-
-_WHY = "partial_fit takes the rows one batch after another; one worker streams them in bounded memory."
-
-
-@dataclass(frozen=True, eq=False)
-class InOrder(Gather):
-    """Work: one worker reads all rows in order, a batch at a time, and keeps none of them."""
-
-    step: Step | None = None
-
-    def task(self, reader: Any, view: View) -> Any:
-        """What the worker runs."""
-        return _Streamed(reader, view, self.estimator, self.step)
-
-
-@dataclass(frozen=True)
-class _Streamed:
-    reader: Any
-    view: View
-    estimator: Any
-    step: Any
-
-    def __call__(self, bundle_list: Sequence[Bundle]) -> Any:
-        batches = (
-            Batch(table, rows, block, self.view)
-            for bundle in bundle_list
-            for block in bundle
-            for table, rows in self.reader.read(block)
-        )
-        return self.step(self.estimator, batches)
 
 
 @fitter(
@@ -59,7 +26,7 @@ class _Streamed:
     passes="1",
     exact="its own partial_fit over the same batches",
     matrices=True,
-    single_node="always: partial_fit in block order, streamed",
+    placement="sequential",
 )
 def fit_incremental_pca(pca: Any, view: View, fitting: Fitting) -> Asking:
     """The same batches of ``batch_size`` rows that scikit-learn's own ``fit`` would cut, one after another.
@@ -79,21 +46,22 @@ def fit_incremental_pca(pca: Any, view: View, fitting: Fitting) -> Asking:
             fix="Ask for fewer components.",
         )
     pca.batch_size_ = 5 * view.width if pca.batch_size is None else pca.batch_size
-    fitting.report.placement, fitting.report.why = "single-node", _WHY
-    step = _PartialFits(shown_names(view), float_type(view))
-    (fitted,) = yield [InOrder(pca, view, step)]
+    report_sequential(fitting, 1)
+    (fitted,) = yield [Walk(_PartialFits(pca, shown_names(view), float_type(view)), view, "IncrementalPCA")]
     set_inputs(fitted, view)
     return fitted
 
 
 @dataclass(frozen=True)
 class _PartialFits:
+    pca: Any
     names: tuple[str, ...]
     dtype: Any
 
-    def __call__(self, pca: Any, batches: Iterator[Batch]) -> Any:
+    def __call__(self, batches: Batches) -> Any:
+        pca = self.pca
         # A last batch that is too small to hold the components goes with the one before it.
-        for rows in _cut(self._matrices(batches), pca.batch_size_, pca.n_components or 0):
+        for rows in _cut(self._matrices(batches()), pca.batch_size_, pca.n_components or 0):
             checked(pca, partial(pca.partial_fit, rows, check_input=False))
         return pca
 

@@ -39,8 +39,9 @@ from parquetry.view import FloatArray, View
 
 @fitter(
     MiniBatchKMeans,
-    passes="3, and 1 an epoch (one worker)",
+    passes="3, and 1 an epoch",
     exact="scikit-learn's own steps over other mini-batches",
+    placement="sequential",
     matrices=True,
     placement="sequential",
 )

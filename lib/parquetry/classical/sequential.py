@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from parquetry.block_cache import CacheKey, cached_batches
+from parquetry.dataset import Block
 from parquetry.engine import Engine
 from parquetry.fitting import Fitting, Work
 from parquetry.reduction import Bundle, bundles
-from parquetry.view import FloatArray, View
+from parquetry.view import Batch, FloatArray, View
 
 PIECE_ROWS = 16_384
 
@@ -34,7 +35,7 @@ class Walk(Work):
     walker : callable
         Takes :data:`Batches`, gives the result; it must be picklable.
     view : View
-        Cached.
+        Cached where it is walked through more than once.
     label : str
         What the task is called in dashboards.
     """
@@ -46,8 +47,9 @@ class Walk(Work):
     def run(self, engine: Engine, verb: str) -> Any:
         """Walk, and give the result."""
         view = self.view
-        reader = view.dataset.select(view.columns).reader()
-        task = _WalkTask(reader, replace(view, dataset=None), view.cache_key, self.walker)  # type: ignore[arg-type]
+        reader = view.dataset.select(view.columns).reader(batch_rows=view.batch_rows)
+        key = None if view.prepare is None else view.cache_key
+        task = _WalkTask(reader, replace(view, dataset=None), key, self.walker)  # type: ignore[arg-type]
         items = [bundles(view.dataset, view.columns)]
         return next(iter(engine.map(task, items, label=f"{verb}-{self.label}-sequential")))
 
@@ -56,16 +58,23 @@ class Walk(Work):
 class _WalkTask:
     reader: Any
     view: View
-    key: CacheKey
+    key: CacheKey | None
     walker: Callable[[Batches], Any]
 
     def __call__(self, bundle_list: Sequence[Bundle]) -> Any:
         def batches() -> Iterator[Any]:
             for bundle in bundle_list:
                 for block in bundle:
-                    yield from cached_batches(self.reader, block, self.view, self.key)
+                    yield from self._read(block)
 
         return self.walker(batches)
+
+    def _read(self, block: Block) -> Iterator[Any]:
+        if self.key is not None:
+            yield from cached_batches(self.reader, block, self.view, self.key)
+            return
+        for table, rows in self.reader.read(block):
+            yield Batch(table, rows, block, self.view)
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,11 @@ _EXACT = "equal with shuffle=False, tol=None and no L1; else another order of ro
     SGDClassifier,
     Perceptron,
     PassiveAggressiveClassifier,
-    passes="1, and 1 an epoch (one worker)",
+    passes="1, and 1 an epoch",
     exact=_EXACT,
     matrices=True,
     single_node=_ALONE_TOO,
+    placement="sequential",
     placement="sequential",
 )
 def fit_sgd_classifier(estimator: Any, view: View, fitting: Fitting) -> Asking:
@@ -84,10 +85,11 @@ def fit_sgd_classifier(estimator: Any, view: View, fitting: Fitting) -> Asking:
 @fitter(
     SGDRegressor,
     PassiveAggressiveRegressor,
-    passes="1, and 1 an epoch (one worker)",
+    passes="1, and 1 an epoch",
     exact=_EXACT,
     matrices=True,
     single_node=_ALONE,
+    placement="sequential",
     placement="sequential",
 )
 def fit_sgd_regressor(estimator: Any, view: View, fitting: Fitting) -> Asking:
