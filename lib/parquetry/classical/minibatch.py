@@ -41,7 +41,6 @@ from parquetry.view import FloatArray, View
     MiniBatchKMeans,
     passes="3, and 1 an epoch",
     exact="scikit-learn's own steps over other mini-batches",
-    placement="sequential",
     matrices=True,
     placement="sequential",
 )

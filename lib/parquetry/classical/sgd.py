@@ -47,7 +47,6 @@ _EXACT = "equal with shuffle=False, tol=None and no L1; else another order of ro
     matrices=True,
     single_node=_ALONE_TOO,
     placement="sequential",
-    placement="sequential",
 )
 def fit_sgd_classifier(estimator: Any, view: View, fitting: Fitting) -> Asking:
     """Gradient steps row by row, on one worker that streams the blocks: ``partial_fit`` in block order.
@@ -89,7 +88,6 @@ def fit_sgd_classifier(estimator: Any, view: View, fitting: Fitting) -> Asking:
     exact=_EXACT,
     matrices=True,
     single_node=_ALONE,
-    placement="sequential",
     placement="sequential",
 )
 def fit_sgd_regressor(estimator: Any, view: View, fitting: Fitting) -> Asking:
