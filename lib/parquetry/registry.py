@@ -37,6 +37,7 @@ _MODULES = (
     "parquetry.classical.trees",
 )
 _ENTRIES: dict[type, Entry] = {}
+BAR = r"\|"  # a bar of its own would end a table's cell
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def markdown_table() -> str:
             entry.exact,
             entry.single_node or "never",
         )
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |")
     lines.append(
         "| any other | single node, within `memory=`, and said so | local, Dask, Spark | 1 | its own fit | always |"
     )

@@ -294,7 +294,7 @@ def test_incremental_pca(estimator: Any, layout: str, write: Any, local: Any) ->
     parity.assert_same_output(ours, theirs, x, 1e-12)
     (report,) = ours.fit_report_["steps"]
     assert report["placement"] == "sequential"
-    assert "one batch after another" in report["why"]
+    assert "in block order" in report["why"]
 
 
 def test_incremental_pca_of_sparse_rows(write_parquet: Any, local: Any) -> None:
