@@ -45,6 +45,9 @@ class GramState:
         The smallest sample weight.
     first_bad : Position or None
         Where the first non-finite value stands.
+    rest : ndarray of shape (n_features + n_targets,)
+        What the mean's own float does not hold: the mean is ``mean + rest``. Far from zero, the
+        difference of two means is known by it.
     """
 
     rows: int
@@ -53,6 +56,7 @@ class GramState:
     products: FloatArray
     least_weight: float = 1.0
     first_bad: Position | None = None
+    rest: FloatArray | float = 0.0
 
 
 class Gram(Reduction[GramState, GramState]):
@@ -98,14 +102,14 @@ class Gram(Reduction[GramState, GramState]):
 
     def merge(self, left: GramState, right: GramState) -> GramState:
         weight = left.weight + right.weight
-        mean, products = left.mean, left.products + right.products
+        mean, rest, products = left.mean, left.rest, left.products + right.products
         if self.centered and weight > 0:
-            delta = right.mean - left.mean
+            delta = (right.mean - left.mean) + (right.rest - left.rest)
             products += np.outer(delta, delta) * (left.weight * right.weight / weight)
-            mean = left.mean + delta * (right.weight / weight)
+            mean, rest = _sum_and_rest(left.mean, left.rest + delta * (right.weight / weight))
         bad = earliest([left.first_bad, right.first_bad])
         least = min(left.least_weight, right.least_weight)
-        return GramState(left.rows + right.rows, weight, mean, products, least, bad)
+        return GramState(left.rows + right.rows, weight, mean, products, least, bad, rest)
 
     def finish(self, state: GramState) -> GramState:
         if state.first_bad is not None:
@@ -145,7 +149,15 @@ def _centered(sums: FloatArray, shift: FloatArray, rows: int, *, centered: bool)
     if not centered or weight <= 0:
         return GramState(rows, weight, np.zeros(len(shift)), sums[:-1, :-1].copy())
     products = sums[:-1, :-1] - np.outer(first, first) / weight
-    return GramState(rows, weight, shift + first / weight, products)
+    mean, rest = _sum_and_rest(shift, first / weight)
+    return GramState(rows, weight, mean, products, rest=rest)
+
+
+def _sum_and_rest(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """``a + b`` as a float, and what rounding took from it (Knuth, 1969)."""
+    total = a + b
+    of_b = total - a
+    return total, (a - (total - of_b)) + (b - of_b)
 
 
 def _sparse_products(matrix: Any, targets: list[FloatArray], weights: FloatArray | None) -> FloatArray:
