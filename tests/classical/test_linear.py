@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import parquetry as pqy
+from parity import assert_same_learned
 from parquetry.errors import BadParameter, NonFiniteValues, TooBigForOneNode, WrongColumnType
 
 N, K = 900, 6
@@ -151,16 +152,43 @@ def test_sparse_features(engine: Any, houses: Path) -> None:
     np.testing.assert_allclose(ours[-1].coef_, theirs[-1].coef_, rtol=1e-3, atol=1e-3 * np.abs(theirs[-1].coef_).max())
 
 
-def test_positive_falls_back_and_says_why(local: Any, linear_data: Any) -> None:
-    data = linear_data()
+@pytest.mark.parametrize("weight", [None, "weight"])
+def test_positive(local: Any, linear_data: Any, weight: str | None) -> None:
+    data = linear_data(uneven_scales)
     frame = data.to_pandas()
-    for estimator in (LinearRegression(positive=True), Ridge(positive=True)):
+    weights = None if weight is None else frame[weight]
+    for estimator in (
+        LinearRegression(positive=True),
+        LinearRegression(positive=True, fit_intercept=False),
+        Ridge(alpha=5.0, positive=True),
+    ):
+        for target in ("y", ["y", "z"]):
+            ours = pqy.fit(estimator, data, target=target, features=FEATURES, sample_weight=weight, engine=local)
+            theirs = clone(estimator).fit(frame[FEATURES], frame[target], weights)
+            assert_same_fit(ours, theirs, frame[FEATURES], tolerance=1e-6)
+            assert_same_learned(ours, theirs, rtol=1e-6)
+            assert ours.fit_report_["placement"] == "distributed"
+            assert np.asarray(ours.coef_).min() >= 0
+
+
+def test_a_mean_far_from_zero_costs_no_digit(local: Any, linear_data: Any) -> None:
+    data = linear_data(far_from_zero)
+    frame = data.to_pandas()
+    for estimator in (LinearRegression(), Ridge(alpha=10.0)):
+        ours = pqy.fit(estimator, data, target="y", features=FEATURES, engine=local)
+        # The same rows moved to zero, which floats of this size allow without rounding.
+        theirs = clone(estimator).fit(frame[FEATURES] - 1e9, frame["y"])
+        np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-12)
+
+
+def test_ridge_on_uneven_scales_needs_one_pass(local: Any, linear_data: Any) -> None:
+    data = linear_data(uneven_scales)
+    frame = data.to_pandas()
+    for estimator in (Ridge(alpha=1e-6), Ridge(alpha=1e-6, fit_intercept=False)):
         ours = pqy.fit(estimator, data, target="y", features=FEATURES, engine=local)
         theirs = clone(estimator).fit(frame[FEATURES], frame["y"])
-        np.testing.assert_allclose(ours.coef_, theirs.coef_)
-        (report,) = ours.fit_report_["steps"]
-        assert report["placement"] == "single-node"
-        assert "positive=True" in report["why"]
+        np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-11)
+        assert ours.fit_report_["passes"] == 1
 
 
 def test_non_finite_values_are_named_with_their_first_position(engine: Any, write_parquet: Any) -> None:
