@@ -21,8 +21,14 @@ _MODULES = (
     "parquetry.features.impute",
     "parquetry.features.onehot",
     "parquetry.features.scale",
+    "parquetry.classical.bayesian_ridge",
     "parquetry.classical.dummy",
+    "parquetry.classical.elastic_net",
+    "parquetry.classical.elastic_net_cv",
+    "parquetry.classical.lars",
     "parquetry.classical.linear",
+    "parquetry.classical.ridge_classifier",
+    "parquetry.classical.ridge_cv",
     "parquetry.classical.target",
 )
 _ENTRIES: dict[type, Entry] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,20 @@ class Folds:
             places = before[group] + np.arange(len(here))
             folds[here] = np.searchsorted(self.edges[group], places, side="right")
         return folds
+
+    def parts(self, batch: Any) -> list[tuple[int, slice | IntArray]]:
+        """Each fold's rows of a batch: a slice where they stand together, else their positions."""
+        if not self.by_class:
+            first = int(self.starts[batch.block.index][int(batch.rows[0]) // BATCH_MULTIPLE][0])
+            bounds = np.clip([0, *(self.edges[0] - first), batch.num_rows], 0, batch.num_rows).tolist()
+            return [(k, slice(a, b)) for k, (a, b) in enumerate(pairwise(bounds)) if a < b]
+        folds = self.of(batch)
+        found: list[tuple[int, slice | IntArray]] = []
+        for k in np.unique(folds).tolist():
+            here = np.flatnonzero(folds == k)
+            together = int(here[-1]) - int(here[0]) == len(here) - 1
+            found.append((k, slice(int(here[0]), int(here[-1]) + 1) if together else here))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
