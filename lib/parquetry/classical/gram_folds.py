@@ -110,7 +110,8 @@ class BatchPart:
     @cached_property
     def matrix(self) -> Any:
         """X as a float64 array or a SciPy sparse matrix, shape ``(n_rows, n_features)``."""
-        return self._batch.matrix[self._chosen]
+        matrix = self._batch.matrix
+        return (matrix.tocsr() if hasattr(matrix, "tocsr") else matrix)[self._chosen]
 
     @cached_property
     def floats(self) -> list[FloatArray]:
