@@ -51,7 +51,7 @@ SHAPES = (well, far, nearly_collinear, collinear, constant_column, uneven_scales
 
 
 def table(shape: Callable[[np.random.Generator], np.ndarray] = well) -> pa.Table:
-    """Features, targets y and z, labels of two and of four classes, two flags, weights (some of them 0)."""
+    """Features, targets y and z, labels of two and of four classes, two flags, weights with and without zeros."""
     rng = np.random.default_rng(5)
     x = shape(rng)
     spread = x.std(axis=0)
@@ -68,6 +68,7 @@ def table(shape: Callable[[np.random.Generator], np.ndarray] = well) -> pa.Table
             "four": np.digitize(unsure, [-6.0, 1.0, 8.0]) * 10,
             "flag": (y > 3).astype(int),
             "mark": (z > 1).astype(int),
+            "mass": rng.uniform(0.1, 3.0, N),
             "weight": np.where(rng.random(N) < 0.1, 0.0, rng.uniform(0.1, 3.0, N)),
         }
     )
