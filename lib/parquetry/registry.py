@@ -25,6 +25,7 @@ _MODULES = (
     "parquetry.classical.dummy",
     "parquetry.classical.elastic_net",
     "parquetry.classical.elastic_net_cv",
+    "parquetry.classical.gram_search",
     "parquetry.classical.lars",
     "parquetry.classical.linear",
     "parquetry.classical.ridge_classifier",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import ElasticNet, Lasso, MultiTaskElasticNet, MultiTaskLasso
 
+from parquetry.classical.gram import GramState
 from parquetry.classical.linear import gram_of
 from parquetry.classical.moment_rows import fit_on_moments
 from parquetry.errors import BadParameter
@@ -41,11 +42,16 @@ def fit_elastic_net(estimator: Any, view: View, fitting: Fitting) -> Asking:
     if holds_gram(estimator):
         return (yield from fitting.gather(estimator, view, GIVEN_GRAM))
     gram = yield from gram_of(estimator, view, fitting)
+    elastic_net_of(estimator, gram, view)
+    return estimator
+
+
+def elastic_net_of(estimator: Any, gram: GramState, view: View) -> None:
+    """Fit one of the family from a centered Gram state."""
     fit_on_moments(estimator, gram, view)
     if hasattr(estimator, "eps_"):
         # The multi-task tolerance is the one number that is a sum over rows.
-        estimator.eps_ *= gram.rows / (view.width + len(view.target) + (not estimator.fit_intercept))
-    return estimator
+        estimator.eps_ *= gram.rows / (len(gram.mean) + (not estimator.fit_intercept))
 
 
 GIVEN_GRAM = "precompute= holds a Gram matrix, which has to be compared with the rows."

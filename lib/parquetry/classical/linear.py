@@ -59,15 +59,23 @@ def fit_linear_regression(estimator: Any, view: View, fitting: Fitting) -> Askin
     if estimator.positive:
         return (yield from _fit_positive(estimator, view, fitting))
     gram = yield from gram_of(estimator, view, fitting, centered=estimator.fit_intercept)
+    return (yield from least_squares_of(estimator, gram, view))
+
+
+def least_squares_of(estimator: Any, gram: GramState, view: View) -> Asking:
+    """LinearRegression from a Gram state: centered, or raw where no intercept is fitted."""
     width = view.width
-    values, vectors = linalg.eigh(gram.products[:width, :width])
+    products, no_penalty = gram.products[:width, :width], np.zeros(len(view.target))
+    values, vectors = linalg.eigh(products)
     kept = _kept(values, estimator.tol)
 
-    def solve(right: FloatArray) -> FloatArray:
+    def shortest(right: FloatArray) -> FloatArray:
         return np.asarray(vectors[:, kept] @ ((vectors[:, kept].T @ right) / values[kept, None]))
 
+    factored = _factored(products, no_penalty) if kept.all() else None
     condition = float(values[-1] / values[kept].min()) if kept.any() else 1.0
-    coef = yield from _solved(solve, gram, view, condition, np.zeros(len(view.target)))
+    solve, condition = factored or (shortest, condition)
+    coef = yield from _solved(solve, gram, view, condition, no_penalty)
     estimator.singular_ = np.sqrt(np.clip(values[::-1][: min(width, gram.rows)], 0.0, None))
     estimator.rank_ = int(np.count_nonzero(kept))
     _set_solution(estimator, view, gram, coef)
@@ -88,12 +96,16 @@ def fit_ridge(estimator: Any, view: View, fitting: Fitting) -> Asking:
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.linear_model.Ridge.html
     """
     estimator._validate_params()
+    penalties(estimator, len(view.target))
     if estimator.positive:
         return (yield from _fit_positive(estimator, view, fitting))
-    if estimator.solver == "lbfgs":
-        raise BadParameter("Ridge(solver='lbfgs') works with positive=True only.", fix="Use solver='auto'.")
-    alphas = penalties(estimator, len(view.target))
     gram = yield from gram_of(estimator, view, fitting)
+    return (yield from ridge_of(estimator, gram, view))
+
+
+def ridge_of(estimator: Any, gram: GramState, view: View) -> Asking:
+    """Ridge from a centered Gram state."""
+    alphas = penalties(estimator, len(view.target))
     coef = yield from ridge_coef(gram, view, alphas, fit_intercept=estimator.fit_intercept)
     estimator.n_iter_ = None
     estimator.solver_ = "cholesky" if estimator.solver == "auto" else estimator.solver
@@ -324,11 +336,20 @@ def _kept(values: FloatArray, tol: float) -> Any:
 
 
 def penalties(estimator: Any, n_targets: int) -> FloatArray:
-    """``alpha`` as one penalty a target."""
+    """``alpha`` of Ridge or RidgeClassifier as one penalty a target.
+
+    Raises
+    ------
+    BadParameter
+        There are too many or too few, or the solver works with ``positive=True`` only.
+    """
+    name = type(estimator).__name__
+    if estimator.solver == "lbfgs" and not estimator.positive:
+        raise BadParameter(f"{name}(solver='lbfgs') works with positive=True only.", fix="Use solver='auto'.")
     alphas = np.atleast_1d(np.asarray(estimator.alpha, dtype=np.float64)).ravel()
     if len(alphas) not in (1, n_targets):
         raise BadParameter(
-            f"{type(estimator).__name__}: {len(alphas)} penalties for {n_targets} targets.",
+            f"{name}: {len(alphas)} penalties for {n_targets} targets.",
             fix="Pass one, or one a target.",
         )
     return np.broadcast_to(alphas, (n_targets,)).copy()

@@ -52,6 +52,12 @@ def root(products: FloatArray) -> FloatArray:
     return np.asarray((np.sqrt(np.maximum(values, 0.0)) * vectors).T * scale)
 
 
+def summed(gram: GramState, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Moment rows whose sums of squares, not their means, are those of all rows."""
+    share = math.sqrt(gram.weight / len(x))
+    return x * share, y * share
+
+
 def fit_on_moments(estimator: Any, gram: GramState, view: View, *, per_row: bool = True, **arguments: Any) -> None:
     """Fit scikit-learn's own estimator on moment rows, and set its intercept and names.
 
@@ -69,8 +75,7 @@ def fit_on_moments(estimator: Any, gram: GramState, view: View, *, per_row: bool
     fit_intercept, width = estimator.fit_intercept, view.width
     x, y = moment_rows(gram, width, fit_intercept=fit_intercept)
     if not per_row:
-        share = math.sqrt(gram.weight / len(x))
-        x, y = x * share, y * share
+        x, y = summed(gram, x, y)
     estimator.fit_intercept = False
     checked(estimator, lambda: estimator.fit(x, y, **arguments))
     estimator.fit_intercept = fit_intercept

@@ -15,7 +15,6 @@ from parquetry.classical.gram import GramState
 from parquetry.classical.labels import Classes, encoded, learn_classes
 from parquetry.classical.linear import gram_of, penalties, ridge_coef
 from parquetry.classical.moment_rows import fit_on_moments, set_intercept
-from parquetry.errors import BadParameter
 from parquetry.features.surrogate import checked, require_numbers, set_inputs
 from parquetry.fitting import Asking, Fitting
 from parquetry.reduction import Reduction
@@ -105,8 +104,6 @@ def fit_ridge_classifier(estimator: Any, view: View, fitting: Fitting) -> Asking
     """
     checked(estimator, estimator._validate_params)
     require_numbers(estimator, view)
-    if estimator.solver == "lbfgs" and not estimator.positive:
-        raise BadParameter("RidgeClassifier(solver='lbfgs') works with positive=True only.", fix="Use solver='auto'.")
     seen, signs, _ = yield from learn_signs(estimator, view)
     alphas = penalties(estimator, signs.count)
     gram = yield from gram_of(estimator, seen, fitting, targets=signs)
