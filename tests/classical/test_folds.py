@@ -94,6 +94,8 @@ def test_which_splitters_are_taken() -> None:
     assert all(splits_by_row(cv) for cv in (None, 3, KFold(4), StratifiedKFold(4)))
     assert not splits_by_row(KFold(4, shuffle=True, random_state=0))
     assert not splits_by_row([([0], [1])])
+    assert splits_by_row(KFold(4), by_class=False)
+    assert not splits_by_row(StratifiedKFold(4), by_class=False)
 
 
 def test_too_many_folds(local: Any, labeled: Any) -> None:

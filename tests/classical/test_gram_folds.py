@@ -143,8 +143,8 @@ def test_the_spectrum_of_uneven_scales_keeps_small_directions(local: Any, rows: 
 def test_r2_of_what_never_varies() -> None:
     from parquetry.classical.gram import GramState
 
-    state = GramState(4, 4.0, np.zeros(3), np.diag([1.0, 1.0, 0.0]))
+    state = GramState(4, 4.0, np.zeros(3), np.zeros(3), np.diag([1.0, 1.0, 0.0]))
     errors = np.array([[0.0, 2.0]])
     assert score("r2", errors, state, 2).tolist() == [[1.0, 0.0]]
     assert score("neg_mean_squared_error", errors, state, 2).tolist() == [[0.0, -0.5]]
-    assert np.isnan(score("r2", errors, GramState(1, 1.0, state.mean, state.products), 2)).all()
+    assert np.isnan(score("r2", errors, GramState(1, 1.0, state.mean, state.rest, state.products), 2)).all()

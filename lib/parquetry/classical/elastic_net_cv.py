@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import ElasticNetCV, LassoCV, MultiTaskElasticNetCV, MultiTaskLassoCV
 from sklearn.linear_model._coordinate_descent import _alpha_grid
-from sklearn.model_selection import StratifiedKFold
 from sklearn.utils.validation import check_scalar
 
 from parquetry.classical.elastic_net import GIVEN_GRAM, check_targets, holds_gram
-from parquetry.classical.folds import row_folds, splits_by_row
+from parquetry.classical.folds import OTHER_FOLDS, row_folds, splits_by_row
 from parquetry.classical.gram import GramState
 from parquetry.classical.gram_folds import fold_grams
 from parquetry.classical.held_out import LinearPath, all_squared_errors
@@ -23,8 +22,6 @@ from parquetry.features.surrogate import checked, set_inputs
 from parquetry.fitting import Asking, Fitting
 from parquetry.registry import fitter
 from parquetry.view import FloatArray, View
-
-OTHER_FOLDS = "cv= deals rows out in a way that only all rows together tell."
 
 
 @fitter(
@@ -48,7 +45,7 @@ def fit_elastic_net_cv(estimator: Any, view: View, fitting: Fitting) -> Asking:
     _check(estimator, view)
     if holds_gram(estimator):
         return (yield from fitting.gather(estimator, view, GIVEN_GRAM))
-    if not splits_by_row(estimator.cv) or isinstance(estimator.cv, StratifiedKFold):
+    if not splits_by_row(estimator.cv, by_class=False):
         return (yield from fitting.gather(estimator, view, OTHER_FOLDS))
     folds = yield from row_folds(estimator, view, estimator.cv)
     grams = yield from fold_grams(estimator, view, fitting, folds)

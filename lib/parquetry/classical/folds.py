@@ -85,11 +85,22 @@ class FloatsAndFolds:
         return {**float_arrays(batch), "fold": self.folds.of(batch).astype(np.uint16)}
 
 
-def splits_by_row(cv: Any) -> bool:
-    """Whether these folds can be told row by row: a number, or an unshuffled (Stratified)KFold."""
+OTHER_FOLDS = "cv= deals rows out in a way that only all rows together tell."
+"""Why a fit is gathered where ``splits_by_row`` says no."""
+
+
+def splits_by_row(cv: Any, *, by_class: bool = True) -> bool:
+    """Whether these folds can be told row by row: a number, or an unshuffled (Stratified)KFold.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable or None
+    by_class : bool, default True
+        Whether the target is one column of classes; for any other a StratifiedKFold is refused.
+    """
     if cv is None or isinstance(cv, int | np.integer):
         return True
-    return type(cv) in (KFold, StratifiedKFold) and not cv.shuffle
+    return type(cv) in ((KFold, StratifiedKFold) if by_class else (KFold,)) and not cv.shuffle
 
 
 def row_folds(

@@ -5,11 +5,12 @@ Everything that least squares needs, and more than one model can share it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from parquetry.errors import BadParameter, NonFiniteValues
 from parquetry.foundation.positions import (
@@ -39,24 +40,23 @@ class GramState:
     weight : float
         Sum of sample weights (the number of rows without them).
     mean : ndarray of shape (n_features + n_targets,)
+    rest : ndarray of shape (n_features + n_targets,)
+        What the mean lacks by its rounding: far from zero, that is large beside the differences between two means.
     products : ndarray of shape (n_features + n_targets, n_features + n_targets)
         Sums of products of deviations from the mean.
     least_weight : float
         The smallest sample weight.
     first_bad : Position or None
         Where the first non-finite value stands.
-    rest : ndarray of shape (n_features + n_targets,)
-        What the mean's own float does not hold: the mean is ``mean + rest``. Far from zero, the
-        difference of two means is known by it.
     """
 
     rows: int
     weight: float
     mean: FloatArray
+    rest: FloatArray
     products: FloatArray
     least_weight: float = 1.0
     first_bad: Position | None = None
-    rest: FloatArray | float = 0.0
 
 
 class Gram(Reduction[GramState, GramState]):
@@ -81,18 +81,15 @@ class Gram(Reduction[GramState, GramState]):
     def __init__(self, label: str, names: Sequence[str], target: Sequence[str], *, centered: bool = True) -> None:
         self.label, self.names, self.target, self.centered = label, tuple(names), tuple(target), centered
 
+    @np.errstate(all="ignore")  # what is not finite is refused below, by its position
     def partial(self, batch: Batch) -> GramState:
         weights = batch.weights
-        if isinstance(batch.X, Columns) or not hasattr(batch.matrix, "tocsr"):
-            columns = [*batch.floats, *batch.y_floats]
-            shift = np.array([c[:_CHUNK].mean() for c in columns]) if self.centered else np.zeros(len(columns))
-            sums = _shifted_products(columns, shift, weights)
+        if is_sparse(batch):
+            sums, shift = self._sparse_sums(batch)
         else:
-            # Sparse columns are mostly zero: their means are small, and a shift would fill them.
-            means = [float(y.mean()) if self.centered else 0.0 for y in batch.y_floats]
-            shifted = [y - mean for y, mean in zip(batch.y_floats, means, strict=True)]
-            sums = _sparse_products(batch.matrix, shifted, weights)
-            shift = np.array([*np.zeros(batch.matrix.shape[1]), *means])
+            columns = [*batch.floats, *batch.y_floats]
+            shift = self._shift(columns)
+            sums = _shifted_products(columns, shift, weights)
         state = _centered(sums, shift, batch.num_rows, centered=self.centered)
         if weights is not None:
             state.least_weight = float(weights.min())
@@ -100,16 +97,37 @@ class Gram(Reduction[GramState, GramState]):
             state.first_bad = first_non_finite(batch, _all_columns(batch), nan=True)
         return state
 
+    def _shift(self, columns: Sequence[FloatArray]) -> FloatArray:
+        return np.array([c[:_CHUNK].mean() if self.centered else 0.0 for c in columns])
+
+    def _sparse_sums(self, batch: Batch) -> tuple[FloatArray, FloatArray]:
+        """Products and shifts of sparse columns, where those without a gap are shifted like dense ones.
+
+        A column with gaps has a deviation of its mean's own size, or nearly: it needs no shift, which would fill it.
+        Another batch may split its columns differently: states are centered, so that they merge all the same.
+        """
+        split = split_columns(batch.matrix)
+        beside = [*split.full, *batch.y_floats]
+        own_shift = self._shift(beside)
+        shifted = [column - mean for column, mean in zip(beside, own_shift, strict=True)]
+        sums = _sparse_products(split.sparse, shifted, batch.weights)
+        width = sums.shape[0]
+        order = np.concatenate([split.sparse_at, split.full_at, np.arange(batch.matrix.shape[1], width)])
+        ordered, shift = np.empty_like(sums), np.zeros(width - 1)
+        ordered[np.ix_(order, order)] = sums
+        shift[order[len(split.sparse_at) : -1]] = own_shift
+        return ordered, shift
+
     def merge(self, left: GramState, right: GramState) -> GramState:
         weight = left.weight + right.weight
         mean, rest, products = left.mean, left.rest, left.products + right.products
         if self.centered and weight > 0:
             delta = (right.mean - left.mean) + (right.rest - left.rest)
             products += np.outer(delta, delta) * (left.weight * right.weight / weight)
-            mean, rest = _sum_and_rest(left.mean, left.rest + delta * (right.weight / weight))
+            mean, rest = _exact_sum(left.mean, left.rest + delta * (right.weight / weight))
         bad = earliest([left.first_bad, right.first_bad])
         least = min(left.least_weight, right.least_weight)
-        return GramState(left.rows + right.rows, weight, mean, products, least, bad, rest)
+        return GramState(left.rows + right.rows, weight, mean, rest, products, least, bad)
 
     def finish(self, state: GramState) -> GramState:
         if state.first_bad is not None:
@@ -127,6 +145,47 @@ class Gram(Reduction[GramState, GramState]):
                 fix="Scale the columns first.",
             )
         return state
+
+
+@dataclass(frozen=True)
+class SplitColumns:
+    """A sparse matrix's columns in two parts.
+
+    Attributes
+    ----------
+    sparse : CSR array of shape (n_rows, n_sparse)
+        The columns with gaps.
+    sparse_at : ndarray of shape (n_sparse,)
+        Where they stand.
+    full : ndarray of shape (n_full, n_rows)
+        The columns with a stored value in every row, dense.
+    full_at : ndarray of shape (n_full,)
+    """
+
+    sparse: Any
+    sparse_at: npt.NDArray[np.int64]
+    full: FloatArray
+    full_at: npt.NDArray[np.int64]
+
+
+def split_columns(matrix: Any) -> SplitColumns:
+    """The columns of a SciPy sparse matrix that have a value in every row, dense, apart from the rest."""
+    csr = matrix.tocsr()
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    rows, width = csr.shape
+    stored = np.bincount(csr.indices, minlength=width)
+    full_at, sparse_at = np.flatnonzero(stored == rows), np.flatnonzero(stored != rows)
+    if not len(full_at):
+        return SplitColumns(csr, sparse_at, np.empty((0, rows)), full_at)
+    full = csr[:, full_at].toarray(order="F").T.astype(np.float64, copy=False)
+    return SplitColumns(csr[:, sparse_at], sparse_at, full, full_at)
+
+
+def is_sparse(batch: Batch) -> bool:
+    """Whether a batch's X is a SciPy sparse matrix."""
+    return not isinstance(batch.X, Columns) and hasattr(batch.matrix, "tocsr")
 
 
 def _shifted_products(columns: list[FloatArray], shift: FloatArray, weights: FloatArray | None) -> FloatArray:
@@ -147,22 +206,21 @@ def _shifted_products(columns: list[FloatArray], shift: FloatArray, weights: Flo
 def _centered(sums: FloatArray, shift: FloatArray, rows: int, *, centered: bool) -> GramState:
     weight, first = float(sums[-1, -1]), sums[:-1, -1]
     if not centered or weight <= 0:
-        return GramState(rows, weight, np.zeros(len(shift)), sums[:-1, :-1].copy())
+        return GramState(rows, weight, np.zeros(len(shift)), np.zeros(len(shift)), sums[:-1, :-1].copy())
     products = sums[:-1, :-1] - np.outer(first, first) / weight
-    mean, rest = _sum_and_rest(shift, first / weight)
-    return GramState(rows, weight, mean, products, rest=rest)
+    return GramState(rows, weight, *_exact_sum(shift, first / weight), products)
 
 
-def _sum_and_rest(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """``a + b`` as a float, and what rounding took from it (Knuth, 1969)."""
-    total = a + b
-    of_b = total - a
-    return total, (a - (total - of_b)) + (b - of_b)
+def _exact_sum(left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The rounded sum, and what the rounding took from it (Knuth's two-sum)."""
+    total = left + right
+    added = total - left
+    return total, (left - (total - added)) + (right - added)
 
 
-def _sparse_products(matrix: Any, targets: list[FloatArray], weights: FloatArray | None) -> FloatArray:
-    """The same for a CSR matrix, without a shift."""
-    rest = np.column_stack([*targets, np.ones(matrix.shape[0])])
+def _sparse_products(matrix: Any, beside: list[FloatArray], weights: FloatArray | None) -> FloatArray:
+    """The same for a CSR matrix, which is not shifted, and dense columns beside it, which are."""
+    rest = np.column_stack([*beside, np.ones(matrix.shape[0])])
     weighted = matrix if weights is None else matrix.multiply(weights[:, None]).tocsr()
     weighted_rest = rest if weights is None else rest * weights[:, None]
     corner = (weighted.T @ matrix).toarray()
@@ -170,5 +228,14 @@ def _sparse_products(matrix: Any, targets: list[FloatArray], weights: FloatArray
     return np.block([[corner, side], [side.T, weighted_rest.T @ rest]])
 
 
-def _all_columns(batch: Batch) -> list[FloatArray]:
-    return [*features(batch), *targets(batch), *weight_column(batch)]
+def _all_columns(batch: Batch) -> Iterator[FloatArray]:
+    yield from _sparse_columns(batch.matrix) if is_sparse(batch) else features(batch)
+    yield from (*targets(batch), *weight_column(batch))
+
+
+def _sparse_columns(matrix: Any) -> Iterator[FloatArray]:
+    """Each column that holds a non-finite value, dense; nothing for any other, as all of them may be too many."""
+    columns = matrix.tocsc()
+    for i in range(columns.shape[1]):
+        finite = np.isfinite(columns.data[columns.indptr[i] : columns.indptr[i + 1]]).all()
+        yield np.empty(0) if finite else columns[:, [i]].toarray().ravel()

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, MultiTaskElasticNet, MultiTaskLasso, Ridge
-from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
 
 from parquetry.classical.elastic_net import GIVEN_GRAM, check_targets, elastic_net_of, holds_gram
-from parquetry.classical.elastic_net_cv import OTHER_FOLDS
-from parquetry.classical.folds import Folds, row_folds, splits_by_row
+from parquetry.classical.folds import OTHER_FOLDS, Folds, row_folds, splits_by_row
 from parquetry.classical.gram import GramState
 from parquetry.classical.gram_folds import FoldGrams, fold_grams
 from parquetry.classical.held_out import SCORES, HeldOut, LinearPath, all_squared_errors, score, squared_errors
@@ -75,7 +74,7 @@ def _reason_to_gather(search: Any) -> str:
         return f"scoring={search.scoring!r} needs the predictions of all rows at once."
     if search.scoring == _ABSOLUTE and search.return_train_score:
         return "Absolute errors on the training rows need each fold's rows again for each fold."
-    if not splits_by_row(search.cv) or isinstance(search.cv, StratifiedKFold):
+    if not splits_by_row(search.cv, by_class=False):
         return OTHER_FOLDS
     return ""
 
@@ -175,4 +174,4 @@ def _refit(search: Any, total: GramState, view: View) -> Generator[list[Any], li
 def _raw(gram: GramState) -> GramState:
     """The products about zero."""
     products = gram.products + gram.weight * np.outer(gram.mean, gram.mean)
-    return replace(gram, products=products, mean=np.zeros_like(gram.mean), rest=0.0)
+    return replace(gram, products=products, mean=np.zeros_like(gram.mean), rest=np.zeros_like(gram.mean))

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from parquetry.classical.folds import Folds
-from parquetry.classical.gram import GramState
+from parquetry.classical.gram import GramState, is_sparse
 from parquetry.classical.gram_folds import BatchPart, FoldGrams
 from parquetry.fitting import Pass
 from parquetry.reduction import Reduction
-from parquetry.view import Columns, FloatArray, View
+from parquetry.view import FloatArray, View
 
 SCORES = ("r2", "neg_mean_squared_error", "neg_root_mean_squared_error", "neg_mean_absolute_error")
 """Scores that are functions of sums of errors, by scikit-learn's names."""
@@ -49,7 +49,7 @@ class LinearPath:
     def of(cls, coef: FloatArray, gram: GramState, *, fit_intercept: bool) -> LinearPath:
         """Models fitted to the rows of a Gram state."""
         share = float(fit_intercept)
-        return cls(coef, gram.mean * share, np.broadcast_to(gram.rest * share, gram.mean.shape))
+        return cls(coef, gram.mean * share, gram.rest * share)
 
 
 def squared_errors(held_out: GramState, path: LinearPath) -> FloatArray:
@@ -154,9 +154,8 @@ def centered_chunks(
     slice, ndarray of shape (n_features, n_rows)
     """
     width = len(mean)
-    is_sparse = not isinstance(batch.X, Columns) and hasattr(batch.matrix, "tocsr")
-    matrix = batch.matrix.tocsr() if is_sparse else None
-    columns = [] if is_sparse else batch.floats
+    matrix = batch.matrix.tocsr() if is_sparse(batch) else None
+    columns = batch.floats if matrix is None else []
     step = max(256, _CHUNK_VALUES // (width + beside))
     buffer = np.empty((width, min(step, batch.num_rows)))
     for start in range(0, batch.num_rows, step):

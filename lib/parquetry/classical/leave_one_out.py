@@ -38,7 +38,7 @@ class LeaveOneOut(Reduction[FloatArray, FloatArray]):
 
     def __init__(self, gram: GramState, width: int, alphas: FloatArray, *, fit_intercept: bool) -> None:
         values, self.vectors = spectrum(gram, width)
-        self.mean, self.rest = gram.mean, np.broadcast_to(gram.rest, gram.mean.shape)
+        self.mean, self.rest = gram.mean, gram.rest
         self.weight, self.fit_intercept = gram.weight, fit_intercept
         # All that follows is in the eigenvectors' directions, where every penalty is a division.
         self.scale = inverse(values, alphas)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import linalg
 from sklearn.linear_model import LinearRegression, Ridge
 
-from parquetry.classical.gram import Gram, GramState
+from parquetry.classical.gram import Gram, GramState, is_sparse, split_columns
 from parquetry.classical.moment_rows import fit_on_moments
 from parquetry.errors import BadParameter, TooBigForOneNode
 from parquetry.fitting import Asking, Fitting, Pass
@@ -164,13 +164,27 @@ class Gradient(Reduction[FloatArray, FloatArray]):
         self.coef, self.mean = coef, mean
 
     def partial(self, batch: Batch) -> FloatArray:
-        width = len(self.coef)
-        x = np.stack(batch.floats) - self.mean[:width, None]
-        y = np.stack(batch.y_floats) - self.mean[width:, None]
-        residual = y - self.coef.T @ x
-        if batch.weights is not None:
-            residual *= batch.weights
-        return np.asarray(x @ residual.T)
+        if is_sparse(batch):
+            return self._sparse(batch)
+        x = np.stack(batch.floats) - self.mean[: len(self.coef), None]
+        return np.asarray(x @ self._residual(batch, self.coef.T @ x).T)
+
+    def _sparse(self, batch: Batch) -> FloatArray:
+        """The same without filling the gaps: ``X'r - mean * sum(r)``, and full columns like dense ones."""
+        split = split_columns(batch.matrix)
+        coef, mean = self.coef[split.sparse_at], self.mean[split.sparse_at]
+        full = split.full - self.mean[split.full_at, None]
+        fitted = (split.sparse @ coef).T - (mean @ coef)[:, None] + self.coef[split.full_at].T @ full
+        residual = self._residual(batch, fitted)
+        gradient = np.empty_like(self.coef)
+        gradient[split.sparse_at] = split.sparse.T @ residual.T - np.outer(mean, residual.sum(axis=1))
+        gradient[split.full_at] = full @ residual.T
+        return gradient
+
+    def _residual(self, batch: Batch, fitted: FloatArray) -> FloatArray:
+        """Weighted, of shape ``(n_targets, n_rows)``."""
+        residual = np.stack(batch.y_floats) - self.mean[len(self.coef) :, None] - fitted
+        return residual if batch.weights is None else residual * batch.weights
 
     def merge(self, left: FloatArray, right: FloatArray) -> FloatArray:
         return left + right

@@ -9,10 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import is_classifier
 from sklearn.linear_model import RidgeClassifierCV, RidgeCV
-from sklearn.model_selection import StratifiedKFold
 
-from parquetry.classical.elastic_net_cv import OTHER_FOLDS
-from parquetry.classical.folds import Folds, row_folds, splits_by_row
+from parquetry.classical.folds import OTHER_FOLDS, Folds, row_folds, splits_by_row
 from parquetry.classical.gram import GramState
 from parquetry.classical.gram_folds import BatchPart, fold_grams
 from parquetry.classical.held_out import SCORES, HeldOut, LinearPath, all_squared_errors, centered_chunks, score
@@ -116,12 +114,11 @@ def _checked_alphas(estimator: Any, view: View) -> npt.NDArray[Any]:
 
 
 def _reason_to_gather(estimator: Any, view: View, scores: tuple[str, ...]) -> str:
-    one_class_column = is_classifier(estimator) and len(view.target) == 1
     if estimator.store_cv_results:
         return _STORED
     if estimator.scoring is not None and not (isinstance(estimator.scoring, str) and estimator.scoring in scores):
         return f"scoring={estimator.scoring!r} needs the predictions of all rows at once."
-    if not splits_by_row(estimator.cv) or (isinstance(estimator.cv, StratifiedKFold) and not one_class_column):
+    if not splits_by_row(estimator.cv, by_class=is_classifier(estimator) and len(view.target) == 1):
         return OTHER_FOLDS
     if estimator.cv is None and view.dataset.num_rows <= view.width:
         return "With no more rows than features, leave-one-out works on products of rows."
@@ -146,15 +143,20 @@ def _fit_leaving_one_out(
         absolute = estimator.scoring == "neg_mean_absolute_error"
         scores = score(estimator.scoring, sums[int(absolute)], gram, width)
     if getattr(estimator, "alpha_per_target", False) and len(scores) > 1:
-        best = np.argmax(scores, axis=1)
+        best = _best(scores)
         estimator.alpha_ = penalties[best]
         estimator.best_score_ = scores[np.arange(len(scores)), best]
     else:
         mean = scores.mean(axis=0)
-        chosen = int(np.argmax(mean))
+        chosen = int(_best(mean))
         estimator.alpha_ = float(alphas[chosen])
         estimator.best_score_ = mean[chosen] if estimator.scoring is None else float(mean[chosen])
     yield from _set_solution(estimator, gram, view, targets)
+
+
+def _best(scores: FloatArray) -> Any:
+    """Where the first of the highest scores stands; what is not a number comes last, as in scikit-learn's search."""
+    return np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=-1)
 
 
 def _paths(estimator: Any, states: tuple[GramState, ...], width: int, alphas: npt.NDArray[Any]) -> list[LinearPath]:
@@ -170,8 +172,7 @@ def _refit(
     scores: FloatArray,
     targets: Targets | None = None,
 ) -> Generator[list[Any], list[Any], None]:
-    # A score that is not a number comes last, as in scikit-learn's search.
-    best = int(np.argmax(np.where(np.isnan(scores), -np.inf, scores)))
+    best = int(_best(scores))
     estimator.alpha_, estimator.best_score_ = alphas[best], scores[best]
     yield from _set_solution(estimator, total, view, targets)
 

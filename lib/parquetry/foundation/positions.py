@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ def earliest(positions: Sequence[Position | None]) -> Position | None:
     return min((p for p in positions if p is not None), default=None)
 
 
-def first_non_finite(batch: Batch, columns: Sequence[FloatArray], *, nan: bool) -> Position | None:
+def first_non_finite(batch: Batch, columns: Iterable[FloatArray], *, nan: bool) -> Position | None:
     """The first infinity (and NaN, where ``nan`` is true) in a batch's columns."""
     found = []
     for i, values in enumerate(columns):
