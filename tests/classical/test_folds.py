@@ -28,7 +28,12 @@ class Collected(Reduction[list, list]):
         self.folds = folds
 
     def partial(self, batch: Any) -> list:
-        return [self.folds.of(batch)]
+        by_part = np.full(batch.num_rows, -1)
+        for k, rows in self.folds.parts(batch):
+            by_part[rows] = k
+        # Row by row and part by part are the same.
+        np.testing.assert_array_equal(by_part, self.folds.of(batch))
+        return [by_part]
 
     def merge(self, left: list, right: list) -> list:
         return left + right
@@ -89,6 +94,8 @@ def test_which_splitters_are_taken() -> None:
     assert all(splits_by_row(cv) for cv in (None, 3, KFold(4), StratifiedKFold(4)))
     assert not splits_by_row(KFold(4, shuffle=True, random_state=0))
     assert not splits_by_row([([0], [1])])
+    assert splits_by_row(KFold(4), by_class=False)
+    assert not splits_by_row(StratifiedKFold(4), by_class=False)
 
 
 def test_too_many_folds(local: Any, labeled: Any) -> None:

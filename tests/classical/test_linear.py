@@ -243,18 +243,6 @@ def test_a_refused_value_in_a_sparse_column_is_named(local: Any, write_parquet: 
         pqy.fit(pipeline, write_parquet(table), target="y", features=["word", "x"], engine=local)
 
 
-def test_positive_falls_back_and_says_why(local: Any, linear_data: Any) -> None:
-    data = linear_data()
-    frame = data.to_pandas()
-    for estimator in (LinearRegression(positive=True), Ridge(positive=True)):
-        ours = pqy.fit(estimator, data, target="y", features=FEATURES, engine=local)
-        theirs = clone(estimator).fit(frame[FEATURES], frame["y"])
-        np.testing.assert_allclose(ours.coef_, theirs.coef_)
-        (report,) = ours.fit_report_["steps"]
-        assert report["placement"] == "single-node"
-        assert "positive=True" in report["why"]
-
-
 def test_non_finite_values_are_named_with_their_first_position(engine: Any, write_parquet: Any) -> None:
     x = np.arange(500.0)
     x[[333, 420]] = [np.inf, np.nan]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,20 @@ class Folds:
             folds[here] = np.searchsorted(self.edges[group], places, side="right")
         return folds
 
+    def parts(self, batch: Any) -> list[tuple[int, slice | IntArray]]:
+        """Each fold's rows of a batch: a slice where they stand together, else their positions."""
+        if not self.by_class:
+            first = int(self.starts[batch.block.index][int(batch.rows[0]) // BATCH_MULTIPLE][0])
+            bounds = np.clip([0, *(self.edges[0] - first), batch.num_rows], 0, batch.num_rows).tolist()
+            return [(k, slice(a, b)) for k, (a, b) in enumerate(pairwise(bounds)) if a < b]
+        folds = self.of(batch)
+        found: list[tuple[int, slice | IntArray]] = []
+        for k in np.unique(folds).tolist():
+            here = np.flatnonzero(folds == k)
+            together = int(here[-1]) - int(here[0]) == len(here) - 1
+            found.append((k, slice(int(here[0]), int(here[-1]) + 1) if together else here))
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class FloatsAndFolds:
@@ -70,11 +85,22 @@ class FloatsAndFolds:
         return {**float_arrays(batch), "fold": self.folds.of(batch).astype(np.uint16)}
 
 
-def splits_by_row(cv: Any) -> bool:
-    """Whether these folds can be told row by row: a number, or an unshuffled (Stratified)KFold."""
+OTHER_FOLDS = "cv= deals rows out in a way that only all rows together tell."
+"""Why a fit is gathered where ``splits_by_row`` says no."""
+
+
+def splits_by_row(cv: Any, *, by_class: bool = True) -> bool:
+    """Whether these folds can be told row by row: a number, or an unshuffled (Stratified)KFold.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable or None
+    by_class : bool, default True
+        Whether the target is one column of classes; for any other a StratifiedKFold is refused.
+    """
     if cv is None or isinstance(cv, int | np.integer):
         return True
-    return type(cv) in (KFold, StratifiedKFold) and not cv.shuffle
+    return type(cv) in ((KFold, StratifiedKFold) if by_class else (KFold,)) and not cv.shuffle
 
 
 def row_folds(
