@@ -8,7 +8,7 @@ columns that it gets.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,11 +157,30 @@ def nameless(estimator: Any) -> Any:
     return bare
 
 
-def output_names(transformer: Any) -> tuple[str, ...] | None:
-    """The names of a transformer's output columns where it gives frames, else None."""
-    if not _wants_frames(transformer):
+def output_names(transformer: Any, first_rows: Callable[[], Any]) -> tuple[str, ...] | None:
+    """The names of a transformer's output columns where it gives frames, else None.
+
+    Parameters
+    ----------
+    transformer : fitted transformer
+    first_rows : callable
+        Gives X of some rows: a function gives a frame for a frame, or whatever else it likes.
+    """
+    if _wants_frames(transformer):
+        return tuple(transformer.get_feature_names_out())
+    if not _is_function(transformer):
         return None
-    return tuple(transformer.get_feature_names_out())
+    found = transform(transformer, first_rows())
+    return tuple(str(name) for name in found.columns) if hasattr(found, "iloc") else None
+
+
+def _is_function(transformer: Any) -> bool:
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    if type(transformer) is Pipeline:
+        return bool(transformer.steps) and _is_function(transformer.steps[-1][1])
+    return type(transformer) is FunctionTransformer
 
 
 def _wants_frames(transformer: Any) -> bool:

@@ -169,7 +169,7 @@ class View:
         """The same rows, with X seen through a fitted transformer."""
         from parquetry.through import Through, output_names
 
-        names = output_names(transformer)
+        names = output_names(transformer, lambda: next(iter(self.head_batches(2))).X)
         return replace(self, steps=(*self.steps, Through(transformer)), step_names=names)
 
     def select(self, columns: Sequence[int]) -> View:

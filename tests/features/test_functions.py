@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -115,3 +120,18 @@ def test_bad_parameter(write_parquet, local):
 def test_one_row(write_parquet, local):
     transformer = pqy.fit(FunctionTransformer(doubled), write_parquet({"a": [1.0]}, files=1), engine=local)
     assert transformer.n_features_in_ == 1
+
+
+def test_names_go_through_a_function_of_frames(engine: Any, houses: Path) -> None:
+    """scikit-learn's scaler sees names behind such a function: so does ours, and no step warns of any."""
+    data = pqy.open_dataset(houses)
+    pipeline = make_pipeline(FunctionTransformer(np.log1p, feature_names_out="one-to-one"), StandardScaler())
+    columns = ["area", "rooms"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        ours = pqy.fit(pipeline, data, features=columns, engine=engine)
+        theirs = clone(pipeline).fit(data.to_pandas()[columns])
+        assert list(ours[-1].feature_names_in_) == list(theirs[-1].feature_names_in_) == columns
+        np.testing.assert_allclose(
+            ours.transform(data.to_pandas()[columns]), theirs.transform(data.to_pandas()[columns]), rtol=1e-9
+        )

@@ -172,3 +172,62 @@ def _check(lines: Dataset, orders: Orders) -> None:
     kind = lines.full_schema.field(orders.date).type
     if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         raise WrongColumnType(f"Column {orders.date!r} is {kind}, not a date.", fix="Name another column.")
+
+
+def segment_table(
+    assigned: Dataset, customer: str, names: Sequence[str], *, to: str | os.PathLike[str], engine: Engine
+) -> Dataset:
+    """Each customer with the number and the name of the segment, committed in order of customer.
+
+    Parameters
+    ----------
+    assigned : Dataset
+        The customer, the measures, and ``prediction``: the segment's number.
+    customer : str
+    names : sequence of str
+        By number.
+    to : path or URL
+    engine : Engine
+    """
+    return write_sorted(engine, assigned, to, by=[customer], finish=_Named(tuple(names)))
+
+
+@dataclass(frozen=True)
+class _Named:
+    names: tuple[str, ...]
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        numbers = table.column("prediction").cast(pa.int64())
+        named = pc.take(pa.array(self.names, pa.string()), numbers)
+        kept = table.drop_columns(["prediction"])
+        return kept.append_column("segment", numbers).append_column("name", named)
+
+
+def segment_profiles(segments: Dataset, names: Sequence[str], *, engine: Engine) -> list[dict[str, Any]]:
+    """What each segment is like: customers, shares, and the means of the measures; by number.
+
+    Sums of money are rounded to the cent, so that they are the same on every engine.
+    """
+    import narwhals as nw
+
+    cents = (nw.col("monetary") * 100 + 0.5).floor().cast(nw.Int64).alias("cents")
+    grouped = (
+        engine.scan(segments.select(["segment", *MEASURES]))
+        .with_columns(cents)
+        .group_by("segment")
+        .agg(nw.len().alias("customers"), *(nw.col(c).sum() for c in ("recency", "frequency", "cents")))
+    )
+    found = nw.to_native(grouped.collect("pyarrow")).sort_by("segment").to_pylist()
+    customers, cents_in_all = sum(f["customers"] for f in found), max(1, sum(int(f["cents"]) for f in found))
+    return [
+        {
+            "name": names[int(f["segment"])],
+            "customers": int(f["customers"]),
+            "share_of_customers": f["customers"] / customers,
+            "share_of_sales": int(f["cents"]) / cents_in_all,
+            "recency": int(f["recency"]) / f["customers"],
+            "frequency": int(f["frequency"]) / f["customers"],
+            "monetary": int(f["cents"]) / 100 / f["customers"],
+        }
+        for f in found
+    ]
