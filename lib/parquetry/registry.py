@@ -23,6 +23,7 @@ _MODULES = (
     "parquetry.features.scale",
     "parquetry.classical.dummy",
     "parquetry.classical.linear",
+    "parquetry.classical.logistic",
     "parquetry.classical.target",
 )
 _ENTRIES: dict[type, Entry] = {}
