@@ -56,8 +56,7 @@ def fit_logistic_regression(estimator: Any, view: View, fitting: Fitting) -> Ask
     classes, weighted, seen = yield from classes_of(estimator, view)
     ground = yield from prepared(form_of(estimator), seen, classes, weighted, fitting, lasso=terms.l1_ratio > 0)
     ground.most_at_once()
-    starts = ground.sampled_starts([terms])
-    (found,) = yield from ground.solve([terms], [(starts[0], ground.null.ravel())])
+    (found,) = yield from ground.solve([terms], ground.starts([terms]))
     warn_of_trouble(type(estimator).__name__, [found])
     estimator.classes_ = classes.values
     estimator.n_iter_ = np.array([found.iterations], dtype=np.asarray(stand_in.n_iter_).dtype)

@@ -40,7 +40,7 @@ SAMPLE_ROWS = 32_768
 _SAMPLE_VALUES = 2**22  # 32 MiB
 _NEWTON = 64  # with so few coefficients second derivatives cost little more than a gradient
 _CURVED = 256  # with so few they are worth a pass
-_MATRIX = 1024  # with so few the driver holds them
+_MATRIX = 1024  # with so few the driver holds the sample's where there is an L1 penalty: it then needs rows of them
 _SAMPLE_TOL = 1e-3  # the sample's own error is larger
 _SAMPLE_ITERATIONS = 50
 
@@ -179,9 +179,11 @@ class Ground:
             return Curved.NEVER
         return Curved.ALWAYS if self.size <= _NEWTON and count == 1 else Curved.WHERE_NEEDED
 
-    def holds_matrices(self, count: int) -> bool:
-        """Whether the driver may hold so many matrices of second derivatives."""
-        return self.size <= _MATRIX and 8 * 3 * count * self.size**2 <= self.memory // 4
+    def holds_matrices(self, count: int, penalty: Penalty) -> bool:
+        """Whether the driver is to hold so many matrices of second derivatives."""
+        return (
+            self.size <= (_MATRIX if penalty.l1.any() else _CURVED) and 8 * 3 * count * self.size**2 <= self.memory // 4
+        )
 
     def problem(self, terms: Terms, starts: Sequence[FloatArray], count: int) -> Problem:
         """What one of ``count`` searches over all rows looks for."""
@@ -193,7 +195,7 @@ class Ground:
             penalty,
             self.curved(count),
             gauge,
-            SampledModels(self, penalty, gauge, as_matrix=self.holds_matrices(count)),
+            SampledModels(self, penalty, gauge, as_matrix=self.holds_matrices(count, penalty)),
             max(1e-4 * self.form.tol, 1e-12),
             self.form.max_iter,
             self.least_loss if free else 0.0,
@@ -222,14 +224,14 @@ class Ground:
         weights = self.sample.weights
         return float(self.sample.num_rows if weights is None else weights.sum())
 
-    def sampled_starts(self, terms: Sequence[Terms]) -> list[FloatArray]:
-        """Where the searches start: the solutions of the sample, each from its neighbor's."""
+    def starts(self, terms: Sequence[Terms]) -> list[tuple[FloatArray, ...]]:
+        """Where searches may start: the sample's solution, found from its neighbor's; or without features."""
         found: list[Any] = [None] * len(terms)
         before: dict[float, FloatArray] = {}
         for i in sorted(range(len(terms)), key=lambda i: terms[i].c):
             start = before.get(terms[i].l1_ratio, self.null.ravel())
             found[i] = before[terms[i].l1_ratio] = self._solve_sample(terms[i], start)
-        return found
+        return [(start,) if self.whole else (start, self.null.ravel()) for start in found]
 
     def original(self, found: Found, terms: Terms) -> tuple[FloatArray, FloatArray]:
         """A search's result as coefficients ``(rows, n_features)`` and intercepts ``(rows,)``."""
@@ -263,7 +265,7 @@ class Ground:
     def _losses(self, asked: list[tuple[int, Ask]]) -> Losses:
         points = [point for _, ask in asked for point in ask.points]
         folds = [fold for fold, ask in asked for _ in ask.points]
-        curved = [ask.curved for _, ask in asked for _ in ask.points]
+        curved = [i < ask.curved for _, ask in asked for i in range(len(ask.points))]
         coefs = self.scale.cached(np.stack(points).reshape(len(points), self.rows, self.scale.width))
         held_out = np.array(folds) if any(fold != NO_FOLD for fold in folds) else None
         diagonal = any(ask.diagonal for _, ask in asked)
@@ -274,9 +276,9 @@ class Ground:
         place = bent = 0
         for _, ask in asked:
             own = []
-            for _ in ask.points:
+            for i in range(len(ask.points)):
                 curvature = diagonal = None
-                if ask.curved and sums.curvature is not None:
+                if i < ask.curved and sums.curvature is not None:
                     curvature = self.scale.curvature(sums.curvature[bent], self.rows) / weight
                     bent += 1
                 if ask.diagonal and sums.diagonal is not None:
@@ -300,7 +302,7 @@ class Ground:
         pull = 0.0 if whole else 1.0 / max(1, self.sample.num_rows)
         penalty = Penalty(own.l1, own.l2 + pull, self.null.ravel(), own.bond)
         gauge = Gauge(self.rows, penalty)
-        matrices = self.holds_matrices(1)
+        matrices = self.holds_matrices(1, penalty)
 
         def evaluate(asked: list[tuple[int, Ask]]) -> Generator[Any, Any, list[list[Answer]]]:
             yield from ()
@@ -348,17 +350,11 @@ class SampledModels:
         if self._ratio is None:
             self._ratio = diagonal_ratio(own, diagonal)
         ratio, rest = self._ratio
-        bends = ratio**2 * own + rest
         if not self.as_matrix:
-            held = self.gauge.bends(bends)
-
-            def more(direction: FloatArray) -> FloatArray:
-                return self.penalty.l2 * direction + self.gauge.product(held, direction)
-
-            return SampleModel(sample, ratio, rest, more, self.penalty.l2)
-        matrix = ground.sample_curvature(shaped)
-        matrix = matrix * np.outer(ratio, ratio) + np.diag(rest + self.penalty.l2)
-        return MatrixModel(matrix + self.gauge.matrix(bends))
+            return SampleModel(sample, ratio, rest, self.penalty, self.gauge)
+        matrix = ground.sample_curvature(shaped) * np.outer(ratio, ratio) + np.diag(rest)
+        matrix = self.gauge.without(self.gauge.without(matrix).T)
+        return MatrixModel(matrix + np.diag(self.penalty.l2) + self.gauge.matrix(ratio**2 * own + rest))
 
 
 class _OwnModels(SampledModels):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from parquetry.classical.logistic_penalty import Bond, Penalty
+from parquetry.classical.logistic_penalty import Bond, Gauge, Penalty
 from parquetry.classical.logistic_start import SampleRows, Scale
 from parquetry.classical.logistic_sums import Chunk, binomial, multinomial
 from parquetry.view import FloatArray
@@ -184,22 +184,24 @@ class SampleModel(Model):
     ----------
     sample : SampleCurvature
     ratio, rest : ndarray of shape (size,)
-    more : callable
-        Takes a direction, gives what the penalty adds to ``B`` times it.
-    more_diagonal : ndarray of shape (size,)
+    penalty : Penalty
+    gauge : Gauge
     """
 
     def __init__(
-        self, sample: SampleCurvature, ratio: FloatArray, rest: FloatArray, more: Any, more_diagonal: FloatArray
+        self, sample: SampleCurvature, ratio: FloatArray, rest: FloatArray, penalty: Penalty, gauge: Gauge
     ) -> None:
-        self._sample, self._ratio, self._rest, self._more = sample, ratio, rest, more
-        bends = ratio**2 * sample.diagonal() + rest + more_diagonal
-        self._bends = np.maximum(bends, np.finfo(float).tiny)
+        self._sample, self._ratio, self._rest, self._l2, self._gauge = sample, ratio, rest, penalty.l2, gauge
+        bends = ratio**2 * sample.diagonal() + rest
+        self._held = gauge.bends(bends)
+        self._bends = np.maximum(bends + penalty.l2, np.finfo(float).tiny)
         self._pairs: list[tuple[FloatArray, float, FloatArray, float]] = []
 
     def product(self, direction: FloatArray) -> FloatArray:
-        out = self._ratio * self._sample.product(self._ratio * direction) + self._rest * direction
-        out += self._more(direction)
+        # Factors that differ by class would mix in what no gradient can show.
+        own = self._gauge.without(direction)
+        out = self._gauge.without(self._ratio * self._sample.product(self._ratio * own) + self._rest * own)
+        out = out + self._l2 * direction + self._gauge.product(self._held, direction)
         for along, bend, change, rise in self._pairs:
             out += change * (change @ direction / rise) - along * (along @ direction / bend)
         return np.asarray(out)

@@ -103,6 +103,14 @@ class Gauge:
         """How strongly each column is held, shape ``(width,)``, from the diagonal of second derivatives."""
         return np.where(self._open, diagonal.reshape(self.rows, -1).mean(axis=0), 0.0)
 
+    def without(self, directions: FloatArray) -> FloatArray:
+        """Directions ``(..., size)`` less what adds one number to a column's coefficients of all classes."""
+        if self.rows == 1:
+            return directions
+        shaped = directions.reshape(*directions.shape[:-1], self.rows, -1)
+        out = shaped - np.where(self._open, shaped.mean(axis=-2, keepdims=True), 0.0)
+        return np.asarray(out).reshape(directions.shape)
+
     def product(self, bends: FloatArray, direction: FloatArray) -> FloatArray:
         """The matrix times a direction."""
         shaped = direction.reshape(self.rows, -1)

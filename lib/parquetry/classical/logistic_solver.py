@@ -23,7 +23,7 @@ _SHARES = (0.5, 0.25, 0.1, 0.03, 0.01, 1e-3)
 """Of a step that went too far: all are looked at in one pass."""
 _SUFFICIENT = 1e-4  # Armijo's share of the decrease that the model expects
 _NOISE = 1e-10  # relative decrease of the objective that rounding may hide
-_ROUNDING = 1e-14  # relative decrease below which nothing is left to gain
+_ROUNDING = 1e-18  # relative decrease below which nothing is left to gain
 _NEAR = 0.1  # relative step below which the speed of convergence tells what is left
 _POOR = 0.3  # steps that shrink less than so call for new second derivatives
 
@@ -43,14 +43,14 @@ class Ask:
     Parameters
     ----------
     points : sequence of ndarray of shape (size,)
-    curved : bool, default False
-        Whether second derivatives are wanted.
+    curved : int, default 0
+        Of how many points, from the first on, second derivatives are wanted.
     diagonal : bool, default False
         Whether their diagonal is.
     """
 
     points: Sequence[FloatArray]
-    curved: bool = False
+    curved: int = 0
     diagonal: bool = False
 
 
@@ -140,10 +140,10 @@ class _Search:
         self.step: FloatArray | None = None  # the last one, where it was taken in full
         self.size = np.inf
 
-    def ask(self, points: Sequence[FloatArray], *, curved: bool) -> Generator[Ask, list[Answer], list[Answer]]:
+    def ask(self, points: Sequence[FloatArray], curved: int) -> Generator[Ask, list[Answer], list[Answer]]:
         self.iterations += 1
         never = self.problem.curved is Curved.NEVER
-        answers = yield Ask(points, curved and not never, never and self.diagonal is None)
+        answers = yield Ask(points, 0 if never else curved, never and self.diagonal is None)
         return answers
 
     def objective(self, point: FloatArray, answer: Answer) -> float:
@@ -184,12 +184,15 @@ def search(problem: Problem) -> Generator[Ask, list[Answer], Found]:
     if problem.max_iter < 1:
         state.slope = np.full_like(state.point, np.nan)
         return state.found(np.zeros_like(state.point), "iterations")
-    answers = yield from state.ask(problem.starts, curved=True)
+    answers = yield from state.ask(problem.starts, 1)
     best = int(np.argmin([state.objective(p, a) for p, a in zip(problem.starts, answers, strict=True)]))
     state.point = problem.starts[best]
+    if best and problem.curved is not Curved.NEVER:
+        answers[best : best + 1] = yield from state.ask([state.point], 1)
     state.move(state.point, answers[best])
     while True:
-        target = state.model.minimum(state.point, state.slope, problem.penalty)
+        # Where the model is only nearly solved, or its factors differ by class, the gauge is only nearly kept.
+        target = problem.gauge.without(state.model.minimum(state.point, state.slope, problem.penalty))
         step = target - state.point
         size = _largest(step) / max(1.0, _largest(state.point), _largest(target))
         ratio = size / state.size if state.step is not None else 1.0
@@ -234,7 +237,7 @@ def _runs_away(state: _Search, step: FloatArray, ratio: float, expected: float) 
 def _advance(state: _Search, target: FloatArray, expected: float, *, poor: bool) -> Generator[Ask, list[Answer], bool]:
     """Take the step, or the best of several shorter ones; False where none of them lowers the objective."""
     always = state.problem.curved is Curved.ALWAYS
-    (answer,) = yield from state.ask([target], curved=always or poor)
+    (answer,) = yield from state.ask([target], int(always or poor))
     value = state.objective(target, answer)
     hidden = -expected <= _NOISE * state.value
     if value <= state.value + _SUFFICIENT * expected or (hidden and value <= state.value * (1.0 + _NOISE)):
@@ -242,7 +245,7 @@ def _advance(state: _Search, target: FloatArray, expected: float, *, poor: bool)
         return True
     step, state.step = target - state.point, None
     points = [state.point + share * step for share in _SHARES]
-    answers = yield from state.ask(points, curved=always)
+    answers = yield from state.ask(points, len(points) if always else 0)
     values = [state.objective(p, a) for p, a in zip(points, answers, strict=True)]
     best = int(np.argmin(values))
     if values[best] < state.value:
@@ -253,7 +256,7 @@ def _advance(state: _Search, target: FloatArray, expected: float, *, poor: bool)
     if state.problem.curved is Curved.NEVER:
         state.renew(state.point)
     else:
-        (answer,) = yield from state.ask([state.point], curved=True)
+        (answer,) = yield from state.ask([state.point], 1)
         state.move(state.point, answer)
     return True
 
