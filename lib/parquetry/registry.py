@@ -19,6 +19,7 @@ _MODULES = (
     "parquetry.composing",
     "parquetry.features.functions",
     "parquetry.features.impute",
+    "parquetry.features.kernel_maps",
     "parquetry.features.onehot",
     "parquetry.features.scale",
     "parquetry.classical.dummy",

@@ -33,6 +33,8 @@ class BandAsk:
         Beyond the band the loss bends as if kinks within this distance were spread out evenly.
     before : tuple of (ndarray, float), or None
         The coefficients and the band's width at the last point: what has crossed since is counted.
+    smooth : bool, default False
+        No band: the sums of all rows within reach are wanted, of which smooth losses are made.
     """
 
     model: int
@@ -40,6 +42,7 @@ class BandAsk:
     width: float
     reach: float
     before: tuple[FloatArray, float] | None = None
+    smooth: bool = False
 
 
 @dataclass
@@ -74,7 +77,10 @@ class Band:
     gradient : ndarray of shape (n_features + 1,)
         Of the rows outside the band.
     curvature : ndarray of shape (n_features + 1, n_features + 1), or None
-        About how their gradient changes.
+        Of the rows outside the band and within reach: the sum of ``weights * x x'``.
+    lean : ndarray of shape (2, n_features + 1)
+        Without a band, of the rows within reach: the sums of ``-signs * weights * x``, and of that
+        times how far each kink is away.
     """
 
     rows: BandRows
@@ -83,6 +89,7 @@ class Band:
     gap: float
     gradient: FloatArray
     curvature: FloatArray | None
+    lean: FloatArray
 
 
 class Bands(Reduction[list[Band], list[Band]]):
@@ -123,25 +130,24 @@ class Bands(Reduction[list[Band], list[Band]]):
 
     def _nothing(self, ask: BandAsk, n_features: int) -> Band:
         rows = BandRows([], np.empty((4, 0)))
-        bent = ask.reach > ask.width
+        bent = ask.smooth or ask.reach > ask.width
         curvature = np.zeros((n_features + 1, n_features + 1)) if bent else None
-        return Band(rows, ask.width, 0.0, 0.0, np.zeros(n_features + 1), curvature)
+        return Band(rows, ask.width, 0.0, 0.0, np.zeros(n_features + 1), curvature, np.zeros((2, n_features + 1)))
 
     def _add(self, bands: list[Band], chunk: Chunk, kinks: Kinks, scores: FloatArray, old_scores: FloatArray) -> None:
         away = kinks.offsets - kinks.signs * scores
         before = kinks.offsets - kinks.signs * old_scores
-        weights = np.broadcast_to(kinks.weights, away.shape)
-        signs = np.broadcast_to(kinks.signs, away.shape)
-        offsets = np.broadcast_to(kinks.offsets, away.shape)
-        widths = np.array([ask.width for ask in self.asked])[:, None]
-        near = np.abs(away) <= widths
+        signs, offsets, weights = (np.broadcast_to(v, away.shape) for v in (kinks.signs, kinks.offsets, kinks.weights))
+        edges = np.array([-1.0 if ask.smooth else ask.width for ask in self.asked])[:, None]
+        lines = np.array([ask.reach if ask.smooth else ask.width for ask in self.asked])[:, None]
+        near, far = np.abs(away) <= edges, away > lines
         loss = np.einsum("ij,ij->i", np.maximum(away, 0.0), weights)
-        far = chunk.products(np.where(near | (away < 0), 0.0, -signs * weights))
+        slopes = chunk.products(np.where(far, -signs * weights, 0.0))
         bent = any(band.curvature is not None for band in bands)
         x = np.ascontiguousarray(chunk.x.toarray().T) if bent and chunk.sparse else chunk.x
         for i, (ask, band) in enumerate(zip(self.asked, bands, strict=True)):
             band.loss += float(loss[i])
-            band.gradient += far[i]
+            band.gradient += slopes[i]
             if ask.before is not None:
                 crossed = (np.abs(before[i]) >= ask.before[1]) & ((before[i] > 0) != (away[i] > 0))
                 band.gap += float(np.abs(away[i][crossed]) @ weights[i][crossed])
@@ -151,8 +157,11 @@ class Bands(Reduction[list[Band], list[Band]]):
                 facts = np.stack([signs[i][here], offsets[i][here], weights[i][here], away[i][here]])
                 band.rows.facts = np.concatenate([band.rows.facts, facts], axis=1)
             if band.curvature is not None:
-                spread = (np.abs(away[i]) < ask.reach) & ~near[i]
-                band.curvature += outer_sums(x, np.where(spread, weights[i] / (2.0 * ask.reach), 0.0))
+                spread = (np.abs(away[i]) <= ask.reach) & ~near[i]
+                bends = np.where(spread, weights[i], 0.0)
+                band.curvature += outer_sums(x, bends)
+                if ask.smooth:
+                    band.lean += chunk.products(np.stack([-signs[i] * bends, -signs[i] * bends * away[i]]))
 
     def _merged(self, left: Band, right: Band) -> Band:
         rows = BandRows(left.rows.x + right.rows.x, np.concatenate([left.rows.facts, right.rows.facts], axis=1))
@@ -160,7 +169,8 @@ class Bands(Reduction[list[Band], list[Band]]):
         if left.curvature is not None and right.curvature is not None:
             curvature = left.curvature + right.curvature
         width, loss, gap = min(left.width, right.width), left.loss + right.loss, left.gap + right.gap
-        return self._capped(Band(rows, width, loss, gap, left.gradient + right.gradient, curvature))
+        gradient, lean = left.gradient + right.gradient, left.lean + right.lean
+        return self._capped(Band(rows, width, loss, gap, gradient, curvature, lean))
 
     def _capped(self, band: Band) -> Band:
         """A band of no more rows than allowed: those nearest to their kinks."""
@@ -181,7 +191,7 @@ def _narrowed(band: Band, width: float) -> Band:
     pull = -band.rows.facts[0, sloping] * band.rows.facts[2, sloping]
     gradient = band.gradient + np.append(pull @ x[sloping], pull.sum())
     rows = BandRows([x[~outside]], band.rows.facts[:, ~outside])
-    return Band(rows, width, band.loss, band.gap, gradient, band.curvature)
+    return Band(rows, width, band.loss, band.gap, gradient, band.curvature, band.lean)
 
 
 def _rows_of(chunk: Chunk, here: Any) -> FloatArray:

@@ -21,7 +21,7 @@ from parquetry.classical.logistic_ground import (
     Terms,
     _run_here,
 )
-from parquetry.classical.logistic_model import MatrixModel, Model, SampleModel, diagonal_ratio
+from parquetry.classical.logistic_model import MatrixModel, Model, SampleCurvature, SampleModel, diagonal_ratio
 from parquetry.classical.logistic_penalty import Gauge, Penalty
 from parquetry.classical.logistic_solver import Answer, Ask, Curved, Found, Problem, run_searches
 from parquetry.classical.logistic_start import LogisticArrays, Sample, SampleRows, Scale, head_shift
@@ -160,7 +160,7 @@ class MarginModels:
         return MatrixModel(sample.matrix() * np.outer(ratio, ratio) + np.diag(rest + self.penalty.l2))
 
 
-class MarginCurvature:
+class MarginCurvature(SampleCurvature):
     """Products with the second derivatives of the mean squared loss of a sample.
 
     Parameters

@@ -15,6 +15,9 @@ from parquetry.view import FloatArray
 _MOST_STEPS = 100
 _CHUNK_VALUES = 2**17  # 1 MiB of float64: what a core's own cache holds
 _BACK = 0.99  # of the way to the wall: nearer, and the steps that follow are short
+Factor = tuple[FloatArray, FloatArray]
+Direction = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
+
 _DONE = 1e-11  # relative size of a step after which no digit is left to gain
 
 
@@ -126,7 +129,7 @@ class _Interior:
         above = far / self.spare - self.above + self.above / self.spare * push
         return step, beyond, above, push
 
-    def _room(self, direction: tuple[FloatArray, FloatArray, FloatArray, FloatArray]) -> float:
+    def _room(self, direction: Direction) -> float:
         """How much of a direction, at most 1 / ``_BACK``, keeps everything positive."""
         _, beyond, above, push = direction
         shrink = max(
@@ -149,12 +152,12 @@ def _weighted_products(rows: FloatArray, weights: FloatArray) -> FloatArray:
     return (total + total.T) / 2.0
 
 
-def _factor(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _factor(matrix: FloatArray) -> Factor:
     """Cholesky's factor of a matrix that is scaled to a diagonal of 1, and the scale."""
     root = np.sqrt(np.diag(matrix))
     return linalg.cholesky(matrix / np.outer(root, root), lower=True), root
 
 
-def _solved(factor: tuple[FloatArray, FloatArray], right: FloatArray) -> FloatArray:
+def _solved(factor: Factor, right: FloatArray) -> FloatArray:
     lower, root = factor
     return np.asarray(linalg.cho_solve((lower, True), right / root) / root)

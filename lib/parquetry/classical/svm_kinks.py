@@ -3,6 +3,11 @@
 Each pass brings the rows near a kink to the driver. There the minimum over them, with all other rows
 as a straight line, is found by an interior point method; the next pass looks whether any other row
 has crossed its kink. Where none has, the minimum is that of all rows.
+
+Where too many rows lie on their kinks (a class so rare that the best model never names it, or many
+equal rows) the loss is smoothed instead: within ``width`` of a kink it is a parabola. The
+minimum goes to that of the kinked loss as the width goes to 0, along a straight line as long as
+the same rows stay within, so that few widths are enough (Lee & Mangasarian, 2001; Chapelle, 2007).
 """
 
 from __future__ import annotations
@@ -27,6 +32,10 @@ _REACH = 4.0  # in standard errors: how far the margins are expected to move fro
 _BACK = 0.25  # of a step that went too far
 _NOISE = 1e-12  # relative change of the objective that rounding may cause
 _QUANTILE = 0.99
+_CROWDED = 1e-6  # of the reach: a band that is narrower is of no use
+_MOST_BACK = 3
+_NARROWER = 1.0 / 30.0
+_SETTLED = 0.1  # of the width: a step that moves margins by less is Newton's last one there
 
 
 @dataclass
@@ -103,42 +112,90 @@ class _Search:
         self.point = self._sample_solution()
         if ground.whole:
             self.found = KinkFound(self.point, 1)
-        self.bent = False
+        self.bent, self.smooth, self.back = False, False, 0
         # About how far the sample's solution is off, in the units of a margin.
         spread = float(np.mean(np.abs(self._away(self.point))))
         self.reach = _REACH * spread * float(np.sqrt(ground.size / max(1, ground.sample.num_rows)))
 
     def ask(self) -> BandAsk:
-        self.width = self._width()
-        return BandAsk(self.model, self.ground.scale.cached(self.point), self.width, self.reach, self.before)
+        """The question of the next pass."""
+        width = self._width()
+        self.smooth = self.smooth or width < _CROWDED * self.reach
+        coefs = self.ground.scale.cached(self.point)
+        if self.smooth:
+            return BandAsk(self.model, coefs, 0.0, self.reach, None, smooth=True)
+        self.reach_asked = self.reach
+        return BandAsk(self.model, coefs, width, self.reach, self.before)
 
     def take(self, band: Band) -> None:
         """Go to the asked point if it is better, and choose the next one; or go back some of the way."""
         self.iterations += 1
+        if self.smooth:
+            self._along_the_path(band)
+            return
         value = band.loss / self.ground.weight + self.penalty.value(self.point)
         gap = band.gap / self.ground.weight
         scale = max(value, np.finfo(float).tiny)
         if self.before is not None and gap == 0.0 and not self.bent:
             self.found = KinkFound(self.point, self.iterations)
-            return
-        if value > self.value + _NOISE * scale:
-            if not self._over(gap / scale):
-                self.point = self.base + _BACK * (self.point - self.base)
-                self.bent = True
-            return
-        if self.before is not None:
-            moved = np.abs(self._away(self.point) - self._away(self.base))
-            self.reach = min(self.reach, float(np.quantile(moved, _QUANTILE)))
-        self._go_on(band, value, gap / scale)
+        elif value > self.value + _NOISE * scale:
+            self._go_back(gap / scale)
+        else:
+            if self.before is not None:
+                self.reach = min(self.reach, self._moved(self.base, self.point))
+            self._go_on(band, value, gap / scale)
+
+    def _go_back(self, gap: float) -> None:
+        self.back += 1
+        self.bent = True
+        if self.back > _MOST_BACK or self._over(gap):
+            self.smooth, self.point = True, self.base
+        else:
+            self.point = self.base + _BACK * (self.point - self.base)
+
+    def _along_the_path(self, band: Band) -> None:
+        """Newton's step for the smooth loss; from its minimum on to that of a narrower one."""
+        self.base = self.point
+        target = self._smooth_minimum(band, self.reach)
+        if self._moved(self.base, target) <= _SETTLED * self.reach:
+            self.reach *= _NARROWER
+            target = self._smooth_minimum(band, self.reach)
+            if self._size(target) <= self.tol:
+                self.found = KinkFound(target, self.iterations)
+        value = band.loss / self.ground.weight + self.penalty.value(self.point)
+        if self.found is None and not self._over(self.reach / max(value, self.reach)):
+            self.point = target
+
+    def _smooth_minimum(self, band: Band, width: float) -> FloatArray:
+        """The minimum where the rows that were within reach lie on parabolas of this width."""
+        sums, away = band.lean
+        gradient = band.gradient + sums / 2.0 + away / (2.0 * width)
+        assert band.curvature is not None  # noqa: S101
+        curvature = band.curvature / (2.0 * width)
+        rows = BandRows([], np.empty((4, 0)))
+        return self._minimum(Band(rows, 0.0, 0.0, 0.0, gradient, curvature, band.lean))
+
+    def _moved(self, point: FloatArray, target: FloatArray) -> float:
+        """How far almost all kinks of the sample's rows move from one point to another."""
+        return float(np.quantile(np.abs(self._away(target) - self._away(point)), _QUANTILE))
+
+    def _size(self, target: FloatArray) -> float:
+        return _largest(target - self.base) / max(1.0, _largest(self.base), _largest(target))
 
     def _go_on(self, band: Band, value: float, gap: float) -> None:
         """From the asked point to the minimum of the model there."""
         self.base, self.value = self.point, value
         self.before = self.ground.scale.cached(self.base), band.width
+        if band.width >= self.reach:
+            band.curvature = None  # no row outside the band is expected to cross
         self.bent = band.curvature is not None
+        if band.width < _CROWDED * self.reach:
+            self.smooth = not self._over(gap)
+            return
+        if band.curvature is not None:
+            band.curvature /= 2.0 * self.reach_asked
         target = self._minimum(band)
-        size = _largest(target - self.base) / max(1.0, _largest(self.base), _largest(target))
-        if np.isinf(band.width) or size <= self.tol:
+        if np.isinf(band.width) or self._size(target) <= self.tol:
             self.found = KinkFound(target, self.iterations)
         elif not self._over(gap):
             self.point = target
@@ -220,7 +277,8 @@ def _whole_band(chunk: Chunk, ground: MarginGround, model: int) -> Band:
         parts.append(x)
         facts.append(np.stack([*each, np.zeros(len(x))]))
     rows = BandRows(parts, np.concatenate(facts, axis=1))
-    return Band(rows, np.inf, 0.0, 0.0, np.zeros(x.shape[1] + 1), None)
+    width = x.shape[1] + 1
+    return Band(rows, np.inf, 0.0, 0.0, np.zeros(width), None, np.zeros((2, width)))
 
 
 def _largest(point: FloatArray) -> float:

@@ -51,16 +51,16 @@ class Margin:
         own = None if chunk.weights is None else chunk.weights[None, :]
         if self.class_weights is None:
             return own
-        by_class = self.class_weights[models][:, chunk.codes.astype(np.intp)]
+        by_class: FloatArray = self.class_weights[models][:, chunk.codes.astype(np.intp)]
         return by_class if own is None else by_class * own
 
     def excess(self, models: Any, chunk: Chunk, scores: FloatArray) -> FloatArray:
         """How far scores are where they should not be: half the slope of the squared loss."""
         if self.positive is not None:
             signs = self.signs(models, chunk.codes)
-            return np.minimum(signs * scores - 1.0, 0.0) * signs
+            return np.asarray(np.minimum(signs * scores - 1.0, 0.0) * signs)
         off = scores - chunk.codes
-        return np.sign(off) * np.maximum(np.abs(off) - self.epsilon, 0.0)
+        return np.asarray(np.sign(off) * np.maximum(np.abs(off) - self.epsilon, 0.0))
 
     def kinks(self, models: Any, chunk: Chunk) -> list[Kinks]:
         """The parts of the loss that is not squared: each is ``weights * max(0, offsets - signs * score)``."""
@@ -130,7 +130,7 @@ class SquaredLosses(Losses):
 
 def bends(excess: FloatArray, weights: FloatArray | None) -> FloatArray:
     """Second derivatives of the squared loss by the score."""
-    return (excess != 0.0) * (2.0 if weights is None else 2.0 * weights)
+    return np.asarray((excess != 0.0) * (2.0 if weights is None else 2.0 * weights))
 
 
 def outer_sums(x: FloatArray, factors: FloatArray) -> FloatArray:
