@@ -19,6 +19,7 @@ _MODULES = (
     "parquetry.composing",
     "parquetry.features.functions",
     "parquetry.features.impute",
+    "parquetry.features.kernel_maps",
     "parquetry.features.onehot",
     "parquetry.features.scale",
     "parquetry.classical.bayesian_ridge",
@@ -32,6 +33,7 @@ _MODULES = (
     "parquetry.classical.kmeans",
     "parquetry.classical.lars",
     "parquetry.classical.linear",
+    "parquetry.classical.logistic",
     "parquetry.classical.minibatch",
     "parquetry.classical.mixture",
     "parquetry.classical.naive_bayes",
@@ -40,6 +42,7 @@ _MODULES = (
     "parquetry.classical.ridge_cv",
     "parquetry.classical.sgd",
     "parquetry.classical.svd",
+    "parquetry.classical.svm",
     "parquetry.classical.target",
     "parquetry.classical.trees",
 )

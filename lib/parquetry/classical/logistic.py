@@ -1,0 +1,161 @@
+"""LogisticRegression: scikit-learn's own objective, minimized by Newton's method in a few passes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from parquetry.classical.labels import class_weights, encoded, learn_classes
+from parquetry.classical.logistic_ground import Form, Terms, prepared
+from parquetry.classical.logistic_solver import Found
+from parquetry.errors import BadParameter
+from parquetry.features.surrogate import checked, is_sparse, require_numbers, set_inputs, surrogate, zeros
+from parquetry.fitting import Asking, Fitting
+from parquetry.registry import fitter
+from parquetry.view import FloatArray, View
+
+CALLBACKS = "Callbacks watch the iterations of scikit-learn's own solver."
+
+
+@fitter(
+    LogisticRegression,
+    passes="3 on up to 32,768 rows, else 4 to 6, more where ill-conditioned or wide",
+    exact="same optimum to 1e-6",
+    matrices=True,
+    single_node="callbacks",
+)
+def fit_logistic_regression(estimator: Any, view: View, fitting: Fitting) -> Asking:
+    """Logistic regression, binary or multinomial, with an L2, L1, elastic net or no penalty.
+
+    Minimizes scikit-learn's own objective, ``C * sum(weight * loss) + penalty``. Every solver's name
+    is accepted; all reach the one optimum, and ``liblinear`` penalizes the intercept, as it does in
+    scikit-learn. The first pass keeps the rows in the block cache and takes a sample of them, the
+    model of the sample is the start, and Newton steps over all rows follow: with up to 256
+    coefficients (features times classes) from their exact second derivatives, with more from the
+    sample's, corrected by the gradients of each pass.
+
+    ``tol`` bounds the error of the coefficients (of standardized features, relative to the largest
+    one, or to 1) by about ``1e-4 * tol``: 1e-8 by default. ``max_iter`` bounds the passes after the
+    first one, and ``n_iter_`` counts them. ``warm_start`` changes nothing: the estimator is cloned,
+    and the optimum is the same from any start. Without a penalty, classes that are perfectly
+    separable have no optimum: the search ends with a ConvergenceWarning as soon as every row is told
+    apart. An L1 penalty on an even number of classes may leave an optimum that is not unique.
+
+    Source: https://scikit-learn.org/stable/modules/generated/sklearn.linear_model.LogisticRegression.html
+    """
+    if getattr(estimator, "_skl_callbacks", None):
+        return (yield from fitting.gather(estimator, view, CALLBACKS))
+    stand_in = settled(estimator, view)
+    terms = terms_of(estimator)
+    classes, weighted, seen = yield from classes_of(estimator, view)
+    ground = yield from prepared(form_of(estimator), seen, classes, weighted, fitting, lasso=terms.l1_ratio > 0)
+    ground.most_at_once()
+    (found,) = yield from ground.solve([terms], ground.starts([terms]))
+    warn_of_trouble(type(estimator).__name__, [found])
+    estimator.classes_ = classes.values
+    estimator.n_iter_ = np.array([found.iterations], dtype=np.asarray(stand_in.n_iter_).dtype)
+    set_coefficients(estimator, *ground.original(found, terms), like=stand_in)
+    set_inputs(estimator, view)
+    return estimator
+
+
+def settled(estimator: Any, view: View, **changes: Any) -> Any:
+    """The estimator fitted by scikit-learn on two rows: its checks, its warnings, its types.
+
+    Raises
+    ------
+    BadParameter
+        In scikit-learn's words.
+    """
+    require_numbers(estimator, view)
+    checked(estimator, estimator._validate_params)
+    if len(view.target) > 1:
+        raise BadParameter(
+            f"{type(estimator).__name__} takes one target, not {len(view.target)}.",
+            fix="Fit one model a target, or put it into a MultiOutputClassifier.",
+        )
+    stand_in = clone(estimator).set_params(class_weight=None, max_iter=1, verbose=0, **changes)
+    x = zeros(view, 4) if is_sparse(view) else surrogate(view, [_zero_and_one(view, i) for i in range(view.width)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        checked(estimator, lambda: stand_in.fit(x, np.arange(4) % 2))
+    for warning in caught:
+        # Of parameters, not of the two rows.
+        if warning.category in (FutureWarning, UserWarning):
+            warnings.warn(warning.message, warning.category, stacklevel=2)
+    return stand_in
+
+
+def terms_of(estimator: Any) -> Terms:
+    """The penalty, as scikit-learn reads ``penalty``, ``C`` and ``l1_ratio``."""
+    penalty = estimator.penalty
+    if penalty is None:
+        return Terms(np.inf, 0.0)
+    ratios = {"l1": 1.0, "l2": 0.0}
+    return Terms(float(estimator.C), ratios.get(penalty, float(estimator.l1_ratio or 0.0)))
+
+
+def form_of(estimator: Any) -> Form:
+    """What of an estimator's parameters is the same for all penalties."""
+    penalized = estimator.solver == "liblinear" and estimator.fit_intercept
+    return Form(
+        type(estimator).__name__,
+        bool(estimator.fit_intercept),
+        float(estimator.intercept_scaling) if penalized else None,
+        float(estimator.tol),
+        int(estimator.max_iter),
+    )
+
+
+def classes_of(estimator: Any, view: View) -> Any:
+    """The classes, the weight of each, and the view with class codes as its target: one pass."""
+    (classes,) = yield from learn_classes(estimator, view, least=2)
+    if estimator.solver == "liblinear" and len(classes.values) > 2:
+        raise BadParameter(
+            f"{type(estimator).__name__}: solver='liblinear' does not fit {len(classes.values)} classes.",
+            why="It tells two classes apart; scikit-learn refuses it, too.",
+            fix="Use another solver, or OneVsRestClassifier.",
+        )
+    (vector,) = checked(estimator, lambda: class_weights([classes], estimator.class_weight))
+    return classes, vector, encoded(view, [classes], estimator.class_weight)
+
+
+def set_coefficients(estimator: Any, coef: FloatArray, intercept: FloatArray, *, like: Any) -> None:
+    """Set ``coef_`` and ``intercept_`` in the types that scikit-learn gives them."""
+    estimator.coef_ = np.ascontiguousarray(coef, dtype=like.coef_.dtype)
+    scalar = not isinstance(like.intercept_, np.ndarray)
+    estimator.intercept_ = like.intercept_ if scalar else intercept.astype(like.intercept_.dtype)
+
+
+def warn_of_trouble(who: str, found: list[Found]) -> None:
+    """A ConvergenceWarning where a search has not converged."""
+    separable = [f for f in found if f.trouble == "separable"]
+    late = [f for f in found if f.trouble in ("iterations", "stalled")]
+    share = f" in {len(separable or late)} of {len(found)} fits" if len(found) > 1 else ""
+    if separable:
+        warnings.warn(
+            f"{who}: the classes are perfectly separable along some direction{share}, so that the coefficients have "
+            "no finite optimum without a penalty. The search ended where every row is told apart or nothing is left "
+            "to gain. Choose a finite C.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    if late:
+        worst = max(late, key=lambda f: f.steepness)
+        warnings.warn(
+            f"{who} did not converge{share}: after {worst.iterations} iterations the largest component of the mean "
+            f"gradient is {worst.steepness:.1e} (standardized features). Raise max_iter, or lower C.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+
+def _zero_and_one(view: View, i: int) -> list[Any]:
+    plain = not view.steps and pa.types.is_boolean(view.dataset.full_schema.field(view.features[i]).type)
+    return [False, True] * 2 if plain else [0, 1] * 2

@@ -1,0 +1,236 @@
+"""What the searches of a support vector machine share, and those of squared losses.
+
+The first pass over the features keeps them in the block cache, finds their moments and takes a
+sample of the rows. Its solution is where the search over all rows starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parquetry.classical.logistic_ground import (
+    _SAMPLE_VALUES,
+    SAMPLE_ROWS,
+    Form,
+    Ground,
+    Searching,
+    Terms,
+    _run_here,
+)
+from parquetry.classical.logistic_model import MatrixModel, Model, SampleCurvature, SampleModel, diagonal_ratio
+from parquetry.classical.logistic_penalty import Gauge, Penalty
+from parquetry.classical.logistic_solver import Answer, Ask, Curved, Found, Problem, run_searches
+from parquetry.classical.logistic_start import LogisticArrays, Sample, SampleRows, Scale, head_shift
+from parquetry.classical.logistic_sums import Chunk
+from parquetry.classical.svm_losses import Margin, SquaredLosses, bends, cached_target, outer_sums
+from parquetry.errors import BadParameter
+from parquetry.fitting import Fitting, Pass
+from parquetry.foundation.moments import Moments
+from parquetry.foundation.positions import Finite, shown_names
+from parquetry.reduction import FAN_IN
+from parquetry.view import FloatArray, View
+
+MATRIX = 1024
+"""With so many coefficients the driver holds second derivatives."""
+
+_CURVED_VALUES = 2**16  # so many second derivatives cost little more than a gradient
+_CURVED = 512  # with so few coefficients they are worth a pass
+_SAMPLE_TOL = 1e-3  # the sample's own error is larger
+_SAMPLE_ITERATIONS = 50
+
+PrepareFor = Callable[[FloatArray | None], LogisticArrays]
+
+
+@dataclass(frozen=True, eq=False)
+class MarginGround(Ground):
+    """What all searches of a fit stand on; every model has one row of coefficients.
+
+    Parameters
+    ----------
+    margin : Margin
+    """
+
+    margin: Margin
+
+    def curved(self, count: int) -> Curved:
+        if self.size > _CURVED or 8 * count * self.size**2 * FAN_IN > self.memory // 4:
+            return Curved.NEVER
+        return Curved.ALWAYS if count * self.size**2 <= _CURVED_VALUES else Curved.WHERE_NEEDED
+
+    def search_squared(self, terms: Terms) -> Searching:
+        """The minimum of each model's squared loss; the models share their passes."""
+        found: list[Found] = []
+        at_once = self.most_at_once()
+        for first in range(0, self.margin.count, at_once):
+            found += yield from self._search_some(terms, first, min(at_once, self.margin.count - first))
+        return found
+
+    def _search_some(self, terms: Terms, first: int, count: int) -> Searching:
+        problems = [self._problem(terms, first + i, count) for i in range(count)]
+        return run_searches(problems, lambda asked: self.evaluate([(first + i, ask) for i, ask in asked]))
+
+    def _problem(self, terms: Terms, model: int, count: int) -> Problem:
+        penalty = self.penalty(terms)
+        start = self._sample_solution(terms, model)
+        models = MarginModels(self, model, penalty, as_matrix=self._holds_matrices(count))
+        gauge = Gauge(1, penalty)
+        return Problem(
+            (start,), penalty, self.curved(count), gauge, models, self._tol, self.form.max_iter, bounded=True
+        )
+
+    def _losses(self, asked: list[tuple[int, Ask]]) -> SquaredLosses:
+        points = [point for _, ask in asked for point in ask.points]
+        models = np.array([model for model, ask in asked for _ in ask.points])
+        curved = [i < ask.curved for _, ask in asked for i in range(len(ask.points))]
+        coefs = self.scale.cached(np.stack(points))[:, None]
+        diagonal = any(ask.diagonal for _, ask in asked)
+        return SquaredLosses(self.margin, coefs, models, curved=np.flatnonzero(curved).tolist(), diagonal=diagonal)
+
+    def _sample_solution(self, terms: Terms, model: int) -> FloatArray:
+        """The model of the sample alone, drawn a little to 0 where the sample is not all of the data."""
+        weight = self.sample_weight
+        if not weight > 0 or self.form.max_iter < 1:
+            return self.null.ravel()
+        own = self.penalty(terms)
+        pull = 0.0 if self.whole else 1.0 / max(1, self.sample.num_rows)
+        penalty = Penalty(own.l1, own.l2 + pull, None, own.bond)
+        matrices = self._holds_matrices(1)
+
+        def evaluate(asked: list[tuple[int, Ask]]) -> Generator[Any, Any, list[list[Answer]]]:
+            yield from ()
+            own_model = [(model, ask) for _, ask in asked]
+            return self._answers(own_model, self._losses(own_model).partial(self.sample), weight)
+
+        problem = Problem(
+            (self.null.ravel(),),
+            penalty,
+            Curved.ALWAYS if matrices else Curved.NEVER,
+            Gauge(1, penalty),
+            MarginModels(self, model, penalty, as_matrix=False, own=True),
+            self._tol if self.whole else _SAMPLE_TOL,
+            _SAMPLE_ITERATIONS,
+            renew=True,
+        )
+        (found,) = _run_here(run_searches([problem], evaluate))
+        return np.asarray(found.point)
+
+    def _holds_matrices(self, count: int) -> bool:
+        return self.size <= MATRIX and 8 * 3 * count * self.size**2 <= self.memory // 4
+
+    @property
+    def _tol(self) -> float:
+        return max(1e-4 * self.form.tol, 1e-12)
+
+
+class MarginModels:
+    """Makes quadratic models of a sample; the first one says how it differs from all rows.
+
+    Parameters
+    ----------
+    ground : MarginGround
+    model : int
+    penalty : Penalty
+    as_matrix : bool
+        Whether the second derivatives are held as a matrix.
+    own : bool, default False
+        Whether the search is on the sample alone.
+    """
+
+    def __init__(
+        self, ground: MarginGround, model: int, penalty: Penalty, *, as_matrix: bool, own: bool = False
+    ) -> None:
+        self.ground, self.model, self.penalty, self.as_matrix, self.own = ground, model, penalty, as_matrix, own
+        self._ratio: tuple[FloatArray, FloatArray] | None = None
+
+    def __call__(self, point: FloatArray, diagonal: FloatArray) -> Model:
+        """The model at a point; ``diagonal`` is that of all rows at the first one."""
+        sample = MarginCurvature(self.ground, self.model, point)
+        own = sample.diagonal()
+        if self.own:
+            self._ratio = np.ones_like(own), np.zeros_like(own)
+        elif self._ratio is None:
+            self._ratio = diagonal_ratio(own, diagonal)
+        ratio, rest = self._ratio
+        if not self.as_matrix:
+            return SampleModel(sample, ratio, rest, self.penalty, Gauge(1, self.penalty))
+        return MatrixModel(sample.matrix() * np.outer(ratio, ratio) + np.diag(rest + self.penalty.l2))
+
+
+class MarginCurvature(SampleCurvature):
+    """Products with the second derivatives of the mean squared loss of a sample.
+
+    Parameters
+    ----------
+    ground : MarginGround
+    model : int
+    point : ndarray of shape (width,)
+    """
+
+    def __init__(self, ground: MarginGround, model: int, point: FloatArray) -> None:
+        self._scale = ground.scale
+        every = sample_chunk(ground.sample)
+        models = np.array([model])
+        excess = ground.margin.excess(models, every, every.scores(self._scale.cached(point[None])))
+        bent = bends(excess, ground.margin.weights(models, every))[0]
+        active = np.flatnonzero(bent)
+        self._bends = bent[active] / ground.sample_weight
+        self._rows = Chunk(every.x[active] if every.sparse else every.x[:, active], every.codes[active], None, None)
+
+    def product(self, direction: FloatArray) -> FloatArray:
+        """The second derivatives times a direction."""
+        scores = self._rows.scores(self._scale.cached(direction[None]))
+        return self._scale.gradient(self._rows.products(scores * self._bends)).ravel()
+
+    def diagonal(self) -> FloatArray:
+        """Of the second derivatives."""
+        return self._scale.diagonal(self._rows.squares(self._bends[None])).ravel()
+
+    def matrix(self) -> FloatArray:
+        """The second derivatives."""
+        x = np.ascontiguousarray(self._rows.x.toarray().T) if self._rows.sparse else self._rows.x
+        return self._scale.curvature(outer_sums(x, self._bends), 1)
+
+
+def prepared_margins(
+    form: Form, view: View, margin: Margin, prepare: PrepareFor, fitting: Fitting, *, lasso: bool = False
+) -> Generator[list[Any], list[Any], MarginGround]:
+    """Fill the cache, find the scale, take the sample: one pass.
+
+    Parameters
+    ----------
+    form : Form
+    view : View
+        Its target encoded, for classes.
+    margin : Margin
+    prepare : callable
+        Makes what the cached view keeps, given the shift of the columns.
+    fitting : Fitting
+    lasso : bool, default False
+        Whether there is an L1 penalty: its corners are where the original columns have them.
+    """
+    shift = None if lasso else head_shift(view)
+    cached = view.cached(prepare(shift))
+    weighted = view.sample_weight is not None
+    moments = Moments(form.who, shown_names(view), nan=False, weighted=weighted, extremes=False)
+    values = min(_SAMPLE_VALUES, fitting.memory // 128)
+    most = min(SAMPLE_ROWS, max(1, values // (view.width + 4 * margin.count)))
+    works = [Pass(moments, cached), Pass(Sample(view.dataset, rows=most, values=values), cached)]
+    if margin.positive is None:
+        works.append(Pass(Finite(form.who, view.target, values=cached_target), cached))
+    found, sample, *_ = yield works
+    weight = float(found.weight[0])
+    if not weight > 0:
+        raise BadParameter(f"{form.who}: no row has any weight.", fix="Mend the weight column, or leave it out.")
+    scale = Scale.of(found, shift, intercept=form.intercept or not lasso, centered=not lasso)
+    null = np.zeros((1, scale.width))
+    return MarginGround(form, cached, scale, 1, weight, 0.0, not lasso, sample, null, fitting.memory, margin)
+
+
+def sample_chunk(sample: SampleRows) -> Chunk:
+    """All rows of a sample as one chunk."""
+    sparse = hasattr(sample.matrix, "tocsr")
+    return Chunk(sample.matrix if sparse else sample.matrix.T, sample.arrays["y"], sample.weights, None)
