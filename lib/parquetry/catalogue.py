@@ -21,11 +21,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from parquetry.errors import BadParameter, DownloadFailed, OutputNotWritable, did_you_mean
+
+if TYPE_CHECKING:
+    from parquetry.tabular_input import Layout
 
 DATA_VARIABLE = "PARQUETRY_DATA"
 CACHE_VARIABLE = "PARQUETRY_CACHE"
@@ -64,6 +67,8 @@ class Entry:
     target: str
     generator: str
     columns: tuple[Column, ...]
+    layout: Layout | None = None
+    """How the real copy is written, where its own first line does not say it."""
 
     @property
     def units(self) -> dict[str, str]:
@@ -184,7 +189,11 @@ def as_markdown() -> str:
 
 def _entry(name: str, fields: dict[str, Any]) -> Entry:
     columns = tuple(Column(column, **about) for column, about in fields.pop("columns").items())
-    return Entry(name=name, columns=columns, **fields)
+    from parquetry.tabular_input import Layout
+
+    form = fields.pop("layout", None)
+    layout = None if form is None else Layout(form["delimiter"], tuple(c.name for c in columns), form["quotes"])
+    return Entry(name=name, columns=columns, layout=layout, **fields)
 
 
 def _given(wanted: Entry) -> Found | None:
@@ -306,6 +315,7 @@ def _section(e: Entry) -> str:
         ("public address", f"<{e.url}>"),
         ("SHA-256", f"`{e.sha256}`"),
         ("size", f"{e.bytes:,} bytes, {e.rows:,} rows"),
+        *([("form", _form(e.layout))] if e.layout else []),
         ("source", e.source),
         ("license", e.license),
         ("target", f"`{e.target}`"),
@@ -315,6 +325,13 @@ def _section(e: Entry) -> str:
     lines += ["", "| column | type | unit | meaning |", "|---|---|---|---|"]
     lines += [f"| `{c.name}` | {c.type} | {c.unit or '-'} | {c.meaning} |" for c in e.columns]
     return "\n".join(lines)
+
+
+def _form(layout: Layout) -> str:
+    between = {"\t": "tabs", ",": "commas"}.get(layout.delimiter, repr(layout.delimiter))
+    return (
+        f"{between} between values, no header line{'' if layout.quotes else '; quotation marks are part of the text'}"
+    )
 
 
 if __name__ == "__main__":

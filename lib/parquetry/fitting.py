@@ -22,6 +22,7 @@ from parquetry import registry
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, TooBigForOneNode, WrongColumnType
 from parquetry.reduction import Bundle, Cached, PassTask, Reduction, bundles
+from parquetry.through import takes_texts
 from parquetry.view import Batch, View, is_numeric
 
 if TYPE_CHECKING:
@@ -229,11 +230,12 @@ def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], 
     shipped = {id(view): replace(view, dataset=None) for _, view in works}  # type: ignore[arg-type]
     parts = tuple((reduction, shipped[id(view)]) for reduction, view in works)
     cached = {
-        i: Cached(first.select(view.columns).reader(), view.cache_key)
+        i: Cached(first.select(view.columns).reader(batch_rows=view.batch_rows), view.cache_key)
         for i, (_, view) in enumerate(works)
         if view.prepare is not None
     }
-    task = PassTask(first.select(stored).reader(), parts, cached)
+    bounds = [view.batch_rows for _, view in works if view.prepare is None and view.batch_rows is not None]
+    task = PassTask(first.select(stored).reader(batch_rows=min(bounds, default=None)), parts, cached)
     states = engine.reduce(task, task.merge, bundles(first, columns), label=label)
     with threadpool_limits(1):
         return [reduction.finish(state) for (reduction, _), state in zip(works, states, strict=True)]
@@ -329,8 +331,8 @@ def gathered_bytes(view: View) -> int:
     rows = dataset.num_rows
     text = [c for c in view.columns if not is_numeric(dataset.full_schema.field(c).type)]
     stored = dataset.select(text).nbytes if text else 0
-    width = view.width + len(view.target) + 1
-    return int(_GATHER_FACTOR * (rows * 8 * width + stored + rows * 64 * len(text)))
+    beside = 8 * (len(view.target) + 1)
+    return int(_GATHER_FACTOR * (rows * (view.row_bytes + beside) + stored + rows * 64 * len(text)))
 
 
 def scaling_names() -> str:
@@ -355,6 +357,8 @@ class _GatherTask:
             for table, rows in self.reader.read(block)
         ]
         x = _stack([b.named_X for b in batches])
+        if hasattr(x, "columns") and len(x.columns) == 1 and takes_texts(self.estimator):
+            x = x.iloc[:, 0]
         arguments: dict[str, Any] = {}
         if self.view.target:
             arguments["y"] = _stack([b.y for b in batches])

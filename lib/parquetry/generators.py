@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquetry.errors import BadParameter, did_you_mean
+from parquetry.generated_messages import sms_spam
 
 ROWS_A_PIECE = 65_536
 VERSION = 1  # raise it when a generator makes other rows: cached files carry it in their names
@@ -122,4 +123,4 @@ def _proximity(inland: FloatArray, longitude: FloatArray, latitude: FloatArray, 
     return [str(kind) for kind in kinds]
 
 
-_GENERATORS: dict[str, Generator] = {"california_housing": california_housing}
+_GENERATORS: dict[str, Generator] = {"california_housing": california_housing, "sms_spam": sms_spam}

@@ -115,14 +115,13 @@ class Reader:
         )
 
     def _rows_at_once(self, block: Block) -> int:
-        if self.batch_rows is not None:
-            return self.batch_rows
         nbytes = block.nbytes * self.byte_share
         # Dictionary-encoded text unfolds when it is read: the stored size is a lower bound.
         nbytes = max(nbytes, 8.0 * block.num_rows * len(self.columns))
-        if nbytes <= BATCH_BYTES:
-            return block.num_rows
-        return max(BATCH_MULTIPLE, int(block.num_rows * BATCH_BYTES / nbytes) // BATCH_MULTIPLE * BATCH_MULTIPLE)
+        rows = block.num_rows
+        if nbytes > BATCH_BYTES:
+            rows = max(BATCH_MULTIPLE, int(rows * BATCH_BYTES / nbytes) // BATCH_MULTIPLE * BATCH_MULTIPLE)
+        return rows if self.batch_rows is None else min(rows, self.batch_rows)
 
     def _dressed(self, table: pa.Table, block: Block) -> pa.Table:
         """Partition values added, columns in order, and the dataset's types."""

@@ -21,6 +21,7 @@ _MODULES = (
     "parquetry.features.impute",
     "parquetry.features.onehot",
     "parquetry.features.scale",
+    "parquetry.features.text",
     "parquetry.classical.dummy",
     "parquetry.classical.linear",
     "parquetry.classical.target",

@@ -50,6 +50,24 @@ _TESTS = (
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How a text table is written, where its file does not say so itself.
+
+    Parameters
+    ----------
+    delimiter : str
+    names : tuple of str
+        The columns' names: the file has no header line.
+    quotes : bool, default True
+        Whether quotation marks enclose values; False where they are a part of the text.
+    """
+
+    delimiter: str
+    names: tuple[str, ...]
+    quotes: bool = True
+
+
+@dataclass(frozen=True)
 class Converted:
     """What a conversion did: every row that came in went out."""
 
@@ -58,7 +76,9 @@ class Converted:
     types: dict[str, str]
 
 
-def open_input(source: str | os.PathLike[str], scratch: str | os.PathLike[str]) -> Dataset:
+def open_input(
+    source: str | os.PathLike[str], scratch: str | os.PathLike[str], layout: Layout | None = None
+) -> Dataset:
     """Open a job's input.
 
     Parameters
@@ -68,6 +88,8 @@ def open_input(source: str | os.PathLike[str], scratch: str | os.PathLike[str]) 
     scratch : path
         A folder for what has to be converted; ``rows.parquet`` is written there. The name is the
         same for every input, so the same rows are split the same way wherever they came from.
+    layout : Layout, default None
+        Of a text table without a header; its file may have any name.
 
     Returns
     -------
@@ -81,10 +103,10 @@ def open_input(source: str | os.PathLike[str], scratch: str | os.PathLike[str]) 
     DatasetNotFound, EmptyDataset, NotParquet, …
         As :func:`parquetry.open_dataset` does.
     """
-    if not os.fspath(source).lower().endswith(TEXT_SUFFIXES):
+    if layout is None and not os.fspath(source).lower().endswith(TEXT_SUFFIXES):
         return open_dataset(source)
     target = Path(scratch) / "rows.parquet"
-    converted = convert(source, target)
+    converted = convert(source, target, layout)
     return replace(open_dataset(converted.path), uri=os.fspath(source))
 
 
@@ -98,31 +120,33 @@ def open_job_input(config: JobConfig, run: Run, *, default: str) -> Dataset:
     else:
         found = catalogue.find(default, seed=config.seed)
         run.origin(f"{found.entry.title}: {found.origin}", synthetic=found.synthetic, units=found.entry.units)
-        dataset = open_input(found.path, run.path("input"))
+        dataset = open_input(found.path, run.path("input"), None if found.synthetic else found.entry.layout)
     if dataset.ignored:
         run.note(f"{len(dataset.ignored)} files beside the data are not Parquet and were left out.")
     run.event("input", rows=dataset.num_rows, columns=len(dataset.columns), row_groups=len(dataset.blocks))
     return dataset
 
 
-def convert(source: str | os.PathLike[str], target: Path) -> Converted:
+def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None = None) -> Converted:
     """Convert a CSV or TSV file to one Parquet file with row groups of 65,536 rows.
+
+    Without a layout the first line names the columns, and shows the delimiter.
 
     Raises
     ------
     MalformedText, DatasetNotFound, EmptyDataset, OutputNotWritable
     """
     with _local_copy(os.fspath(source), target.parent) as path:
-        names, delimiter = _header(path, source)
+        form = layout or Layout(*_header(path, source))
         try:
-            records = _count_records(path, delimiter) - 1
+            records = _count_records(path, form) - (layout is None)
         except (OSError, EOFError, zlib.error) as error:
             raise MalformedText(
                 f"{source} cannot be read to its end.", why=f"{error}.", fix="Fetch it again."
             ) from error
         if records < 1:
-            raise EmptyDataset(f"{source} has a header and no rows.", fix="Check the file.")
-        rows, types = _write(path, source, names, delimiter, target)
+            raise EmptyDataset(f"{source} has {'a header and ' * (layout is None)}no rows.", fix="Check the file.")
+        rows, types = _write(path, source, form, target, header=layout is None)
     if rows != records:
         target.unlink()
         raise MalformedText(
@@ -169,8 +193,8 @@ def _open_bytes(path: Path) -> Any:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _header(path: Path, source: Any) -> tuple[list[str], str]:
-    """Column names and delimiter, from the first line."""
+def _header(path: Path, source: Any) -> tuple[str, tuple[str, ...]]:
+    """Delimiter and column names, from the first line."""
     try:
         with _open_bytes(path) as file:
             line = file.readline(2**20).decode("utf-8-sig").rstrip("\r\n")
@@ -189,30 +213,31 @@ def _header(path: Path, source: Any) -> tuple[list[str], str]:
     twice = next((n for n in names if lowered.count(n.lower()) > 1), None)
     if twice is not None:
         raise _malformed(source, 1, f"The column name {twice!r} stands there more than once.")
-    return names, delimiter
+    return delimiter, tuple(names)
 
 
-def _count_records(path: Path, delimiter: str) -> int:
+def _count_records(path: Path, form: Layout) -> int:
     """Records in the file, counted apart from the parser that converts it."""
     lines, quoted = 0, False
     with _open_bytes(path) as file:
         for line in file:
             lines += not line.isspace()
             quoted = quoted or b'"' in line
-    if not quoted:
+    if not (quoted and form.quotes):
         return lines
     with _open_bytes(path) as file, io.TextIOWrapper(file, "utf-8", errors="replace", newline="") as text:
         csv.field_size_limit(2**31 - 1)
-        return sum(1 for record in csv.reader(text, delimiter=delimiter) if record)
+        return sum(1 for record in csv.reader(text, delimiter=form.delimiter) if record)
 
 
-def _write(path: Path, source: Any, names: Sequence[str], delimiter: str, target: Path) -> tuple[int, dict[str, str]]:
+def _write(path: Path, source: Any, form: Layout, target: Path, *, header: bool) -> tuple[int, dict[str, str]]:
     import duckdb
 
+    names, mark = form.names, _literal('"' if form.quotes else "")
     spec = ", ".join(f"{_literal(n)}: 'VARCHAR'" for n in names)
     read = (
-        f"read_csv({_literal(str(path))}, auto_detect=false, header=true, columns={{{spec}}}, "
-        f"delim={_literal(delimiter)}, quote='\"', escape='\"', nullstr='', "
+        f"read_csv({_literal(str(path))}, auto_detect=false, header={str(header).lower()}, columns={{{spec}}}, "
+        f"delim={_literal(form.delimiter)}, quote={mark}, escape={mark}, nullstr='', "
         "strict_mode=true, null_padding=false, max_line_size=16777216)"
     )
     try:

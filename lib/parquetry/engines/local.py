@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
-from parquetry.engines.tasks import Guarded
+from parquetry.engines.tasks import Guarded, Sent, packed
 from parquetry.errors import NotEnoughSlots
 from parquetry.reduction import TreeMerge
 
@@ -44,7 +44,8 @@ class LocalEngine(Engine):
 
     def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
         processes = getattr(task, "holds_gil", False) and len(items) > 1
-        guarded = Guarded(task, label, own_process=processes)
+        # Pickled once, and unpickled once in each process, however many items there are.
+        guarded = Guarded(Sent(packed(task)) if processes else task, label, own_process=processes)
         run = Parallel(
             n_jobs=min(self.parallelism, max(1, len(items))),
             backend="loky" if processes else "threading",
