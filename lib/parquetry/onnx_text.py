@@ -144,7 +144,8 @@ def _cases(parts: list[str]) -> list[tuple[str, ...]]:
 
 def _cases_of(word: str) -> list[str]:
     capitals = _capitals()
-    letters = [(c, *capitals.get(c, ())) for c in word]
+    # The capital of a final sigma is that of any other; which one it becomes depends on its place.
+    letters = [tuple(dict.fromkeys((c, *capitals.get(c, ()), *capitals.get(c.upper().lower(), ())))) for c in word]
     if np.prod([len(options) for options in letters]) > _MOST_CASES:
         return _usual_cases(word)
     return [v for v in map("".join, itertools.product(*letters)) if v.lower() == word]
@@ -152,8 +153,9 @@ def _cases_of(word: str) -> list[str]:
 
 def _usual_cases(word: str) -> list[str]:
     """In small letters, with a capital in front, and in capitals."""
-    cases = dict.fromkeys([word, _lower_ascii(word[:1].upper() + word[1:]), _lower_ascii(word.upper())])
-    return [v for v in cases if v.lower() == word]
+    first, rest = word[:1], word[1:]
+    cases = [word, first.upper() + rest, first.title() + rest, word.upper()]
+    return [v for v in dict.fromkeys(map(_lower_ascii, cases)) if v.lower() == word]
 
 
 def _lower_ascii(word: str) -> str:

@@ -239,7 +239,7 @@ def learn_terms(
             gathered, cut = [_most_frequent(_united(gathered), most)], True
     if shares > 1:
         fitting.report.why = f"The terms outgrow {limit / 2**20:.3g} MiB: {shares} passes, each over a share of them."
-    whole = _united(gathered)
+    whole = _most_frequent(_united(gathered), most) if cut else _united(gathered)
     _require_room(vectorizer, min(len(whole), most or len(whole)), room, None)
     return _sorted(whole), cut
 

@@ -218,7 +218,8 @@ def _prepare(vectorizer: Any, view: View) -> None:
     vars(vectorizer).pop("_stop_words_id", None)
     try:
         for text in listed(texts.values):
-            analyze(text)
+            for term in analyze(text):
+                hash(term)
     except ParquetryError:
         raise
     except Exception as error:

@@ -84,9 +84,8 @@ def texts_of(x: Any, who: str) -> Texts:
         x = x.column(0)
     if isinstance(x, Column):
         return _stored_texts(x, who)
-    shape = getattr(x, "shape", (len(x),))
-    if isinstance(x, Columns) or len(shape) > 1:
-        what = f"the columns {x.names}" if isinstance(x, Columns) else f"a table of shape {tuple(shape)}"
+    if isinstance(x, Columns) or len(getattr(x, "shape", ())) > 1:
+        what = f"the columns {x.names}" if isinstance(x, Columns) else f"a table of shape {tuple(x.shape)}"
         raise BadParameter(
             f"{who} gets {what}.",
             why="It takes one text a row.",
