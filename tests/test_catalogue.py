@@ -15,10 +15,14 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.pipeline import make_pipeline
 
 from parquetry import catalogue, generators
 from parquetry.errors import BadParameter, DownloadFailed, OutputNotWritable
+from parquetry.tabular_input import open_input
 
 CONTENT = b"a,b\n1,2\n3,4\n"
 ROOT = Path(__file__).parents[1]
@@ -187,6 +191,23 @@ def test_the_generator_is_decided_by_its_seed(tmp_path):
         generators.named("california_house")
 
 
+def test_generated_messages_have_the_schema_and_can_be_told_apart(tmp_path):
+    entry = catalogue.entry("sms_spam")
+    path = tmp_path / "rows.parquet"
+    generators.write(generators.named(entry.generator), path, rows=6_000, seed=0)
+    assert [(f.name, str(f.type)) for f in pq.read_schema(path)] == [(c.name, c.type) for c in entry.columns]
+    rows = pd.read_parquet(path)
+    assert rows["label"].isin(["ham", "spam"]).all()
+    assert 0.11 < (rows["label"] == "spam").mean() < 0.16
+    assert rows["text"].str.len().min() > 5
+    train, test = rows[:4_500], rows[4_500:]
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=30)).fit(train["text"], train["label"] == "spam")
+    assert 0.9 < f1_score(test["label"] == "spam", model.predict(test["text"])) < 0.995
+    again = tmp_path / "again.parquet"
+    generators.write(generators.named("sms_spam"), again, rows=6_000, seed=0)
+    assert pq.read_table(path).equals(pq.read_table(again))
+
+
 def test_row_groups_are_bounded(tmp_path):
     generators.write(generators.named("california_housing"), tmp_path / "x", rows=300_001, seed=0)
     metadata = pq.read_metadata(tmp_path / "x")
@@ -241,3 +262,16 @@ def test_the_real_online_retail(real_data: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PARQUETRY_DATA", str(real_data))
     found = catalogue.find("online_retail")
     assert (found.synthetic, len(list(found.path.iterdir()))) == (False, len(found.entry.parts))
+
+
+def test_the_real_messages_are_as_described(real_data, tmp_path):
+    entry = catalogue.entry("sms_spam")
+    path = real_data / entry.folder / entry.file
+    if not path.is_file():
+        pytest.skip(f"{path} is not there.")
+    assert (catalogue.file_digest(path), path.stat().st_size) == (entry.sha256, entry.bytes)
+    rows = open_input(path, tmp_path, entry.layout).to_pandas()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(rows) == entry.rows == 5_574
+    assert (rows["label"] + "\t" + rows["text"]).tolist() == lines
+    assert (rows["label"] == "spam").sum() == 747

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from parquetry.errors import DatasetNotFound, EmptyDataset, MalformedText, NotParquet, SchemaDrift
-from parquetry.tabular_input import ROWS_A_GROUP, convert, open_input
+from parquetry.tabular_input import ROWS_A_GROUP, Layout, convert, open_input
 
 
 def frame(path: Path, scratch: Path) -> pd.DataFrame:
@@ -177,3 +177,25 @@ def test_files_with_another_header_and_broken_files_are_named(tmp_path: Path):
     (folder / "b.csv").write_text("n,word\n1,a\n2,b,c\n")
     with pytest.raises(MalformedText, match=r"b\.csv, line 3"):
         open_input(folder, tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_table_without_a_header_and_with_quotes_that_are_text(tmp_path: Path, newline: str):
+    rows = [("ham", 'he said "ok" and left'), ("spam", '"half open'), ("ham", "a, b; c"), ("ham", "7")]
+    source = tmp_path / "Messages"
+    source.write_text("".join(f"{a}\t{b}{newline}" for a, b in rows), encoding="utf-8", newline="")
+    layout = Layout("\t", ("label", "text"), quotes=False)
+    found = open_input(source, tmp_path / "scratch", layout).to_pandas()
+    assert list(map(tuple, found.to_numpy().tolist())) == rows
+    with pytest.raises(NotParquet):
+        open_input(source, tmp_path / "scratch")
+
+
+def test_a_table_without_a_header_names_the_line_that_does_not_fit(tmp_path: Path):
+    source = tmp_path / "Messages"
+    source.write_text("ham\tone\nspam\ntwo\tthree\n")
+    with pytest.raises(MalformedText, match="line 2"):
+        open_input(source, tmp_path / "scratch", Layout("\t", ("label", "text"), quotes=False))
+    source.write_text("")
+    with pytest.raises(EmptyDataset, match="no rows"):
+        open_input(source, tmp_path / "scratch", Layout("\t", ("label", "text"), quotes=False))

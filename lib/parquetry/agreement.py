@@ -22,6 +22,7 @@ from parquetry.errors import BadParameter
 from parquetry.fitting import make_view, run_pass
 from parquetry.folders import Path
 from parquetry.onnx_model import OnnxModel
+from parquetry.onnx_threshold import threshold_of
 from parquetry.reduction import Reduction
 from parquetry.through import apply
 from parquetry.view import Batch, Columns, View, float_column
@@ -249,7 +250,10 @@ def _same(got: Any, labels: Any) -> npt.NDArray[np.bool_]:
 
 
 def _tied(got: Any, model: Any, probabilities: Floats, rtol: float) -> npt.NDArray[np.bool_]:
-    """Where the model's own probability of the ONNX label is its greatest, within rounding."""
+    """Where the model's own probability of the ONNX label is its greatest, or at its threshold, within rounding."""
+    threshold = threshold_of(model)
+    if threshold is not None:
+        return np.asarray(np.abs(probabilities[:, threshold.positive] - threshold.value) <= 2 * rtol)
     classes = np.asarray(getattr(model, "classes_", []))
     if probabilities.shape[1] != len(classes):
         return np.zeros(len(probabilities), dtype=bool)

@@ -39,7 +39,7 @@ Arrays = dict[str, Any]
 Prepare = Callable[["Batch"], Arrays]
 """What a cached view keeps of a batch. It must be picklable; its pickle is part of the key."""
 
-_FORMAT = 1
+_FORMAT = 2
 _MAGIC = b"PQYBLOCK"
 _PAGE = mmap.ALLOCATIONGRANULARITY
 _OFF_SECONDS = 60.0  # after a failed write the disk is left alone for so long
@@ -49,12 +49,19 @@ _ABANDONED_SECONDS = 3600.0
 
 
 def float_arrays(batch: Batch) -> Arrays:
-    """X as a float matrix or in CSR form, the targets as rows of ``y``, and the weights ``w``."""
+    """X as a float matrix or in CSR form, the targets as rows of ``y``, and the weights ``w``.
+
+    A CSR form is float64 with sorted columns, and 32 bits for their numbers wherever that is enough.
+    """
     matrix = batch.matrix
     arrays: Arrays = {}
     if hasattr(matrix, "tocsr"):
         csr = matrix.tocsr()
-        arrays |= {"X.data": csr.data, "X.indices": csr.indices, "X.indptr": csr.indptr}
+        # Sorted here, since what is read from the cache cannot be sorted in place.
+        csr = csr if csr.has_sorted_indices else csr.sorted_indices()
+        kind = np.int32 if max(csr.nnz, *csr.shape) <= np.iinfo(np.int32).max else np.int64
+        arrays |= {"X.data": csr.data.astype(np.float64, copy=False)}
+        arrays |= {"X.indices": csr.indices.astype(kind, copy=False), "X.indptr": csr.indptr.astype(kind, copy=False)}
         arrays["X.shape"] = np.array(csr.shape, dtype=np.int64)
     else:
         arrays["X"] = matrix
@@ -202,6 +209,12 @@ def machine_store() -> Store | None:
     return _store(folder, os.environ.get("PARQUETRY_CACHE_SIZE", ""))
 
 
+def is_kept(key: CacheKey) -> bool:
+    """Whether blocks of a view are in this machine's cache: it has been read before."""
+    store = machine_store()
+    return store is not None and store.keeps(f"{key.digest}-")
+
+
 class Store:
     """A folder of cached blocks, bounded in size.
 
@@ -252,6 +265,12 @@ class Store:
             if time.time() - os.fstat(file.descriptor).st_mtime > _TOUCH_SECONDS:
                 os.utime(path)
         return file
+
+    def keeps(self, prefix: str) -> bool:
+        """Whether there is a whole block whose name begins so."""
+        with contextlib.suppress(OSError), os.scandir(self.folder) as found:
+            return any(entry.name.startswith(prefix) and entry.name.endswith(".block") for entry in found)
+        return False
 
     def create(self, name: str) -> CacheWriter | None:
         """A writer of a new block, or None while the disk is left alone."""

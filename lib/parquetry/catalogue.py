@@ -22,11 +22,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from parquetry.errors import BadParameter, DownloadFailed, OutputNotWritable, did_you_mean
+
+if TYPE_CHECKING:
+    from parquetry.tabular_input import Layout
 
 DATA_VARIABLE = "PARQUETRY_DATA"
 CACHE_VARIABLE = "PARQUETRY_CACHE"
@@ -67,6 +70,9 @@ class Entry:
     columns: tuple[Column, ...]
     manifest: str = ""
     """For a set of many files: the resource that lists them, in the form of ``sha256sum``."""
+
+    layout: Layout | None = None
+    """How the real copy is written, where its own first line does not say it."""
 
     @property
     def parts(self) -> tuple[tuple[str, str], ...]:
@@ -202,7 +208,11 @@ def as_markdown() -> str:
 
 def _entry(name: str, fields: dict[str, Any]) -> Entry:
     columns = tuple(Column(column, **about) for column, about in fields.pop("columns").items())
-    return Entry(name=name, columns=columns, **fields)
+    from parquetry.tabular_input import Layout
+
+    form = fields.pop("layout", None)
+    layout = None if form is None else Layout(form["delimiter"], tuple(c.name for c in columns), form["quotes"])
+    return Entry(name=name, columns=columns, layout=layout, **fields)
 
 
 def _given(wanted: Entry) -> Found | None:
@@ -343,6 +353,7 @@ def _section(e: Entry) -> str:
             f"`{e.sha256}`{f' of `lib/parquetry/data/{e.manifest}`, the list of its files' if e.manifest else ''}",
         ),
         ("size", f"{e.bytes:,} bytes, {e.rows:,} rows{f', {len(e.parts)} files' if e.manifest else ''}"),
+        *([("form", _form(e.layout))] if e.layout else []),
         ("source", e.source),
         ("license", e.license),
         ("target", f"`{e.target}`"),
@@ -352,6 +363,13 @@ def _section(e: Entry) -> str:
     lines += ["", "| column | type | unit | meaning |", "|---|---|---|---|"]
     lines += [f"| `{c.name}` | {c.type} | {c.unit or '-'} | {c.meaning} |" for c in e.columns]
     return "\n".join(lines)
+
+
+def _form(layout: Layout) -> str:
+    between = {"\t": "tabs", ",": "commas"}.get(layout.delimiter, repr(layout.delimiter))
+    return (
+        f"{between} between values, no header line{'' if layout.quotes else '; quotation marks are part of the text'}"
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ def named_coefficients(model: Any) -> dict[str, float]:
     Parameters
     ----------
     model : fitted Pipeline or linear model
-        With one target. The names are those that the last transformer gives to its outputs.
+        With one target, or two classes: the weights then speak for the second one. The names are
+        those that the last transformer gives to its outputs.
 
     Raises
     ------
@@ -25,13 +26,15 @@ def named_coefficients(model: Any) -> dict[str, float]:
         The model has no weights, or has several targets.
     """
     last = model[-1] if hasattr(model, "steps") else model
-    weights = getattr(last, "coef_", None)
-    if weights is None or np.ndim(weights) != 1:
+    weights = np.asarray(getattr(last, "coef_", np.zeros((0, 0))))
+    if weights.ndim == 2 and len(weights) == 1 and len(getattr(last, "classes_", ())) == 2:
+        weights = weights[0]
+    if weights.ndim != 1:
         raise BadParameter(
-            f"{type(last).__name__} has no single row of weights.", fix="Pass a fitted linear regression."
+            f"{type(last).__name__} has no single row of weights.", fix="Pass a fitted linear model of one target."
         )
-    names = _names(model, last)
-    return {INTERCEPT: float(last.intercept_), **{str(n): float(w) for n, w in zip(names, weights, strict=True)}}
+    names, intercept = _names(model, last), float(np.ravel(last.intercept_)[0])
+    return {INTERCEPT: intercept, **{str(n): float(w) for n, w in zip(names, weights, strict=True)}}
 
 
 def _names(model: Any, last: Any) -> list[str]:

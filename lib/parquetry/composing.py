@@ -6,6 +6,7 @@ in step, so that their passes share one read of the data.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +14,16 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
+from parquetry.errors import BadParameter
+from parquetry.features.surrogate import checked
 from parquetry.fitting import Asking, Fitting, Pass, together
 from parquetry.reduction import Reduction
-from parquetry.registry import fitter
-from parquetry.through import through_parts
+from parquetry.registry import find, fitter
+from parquetry.through import takes_texts, through_parts
 from parquetry.view import Batch, View
 
 _AS_PARTS = "as their parts"
@@ -69,8 +74,13 @@ def fit_column_transformer(transformer: Any, view: View, fitting: Fitting) -> As
     """
     head = view.head()
     branches = _branches(transformer, head)
-    fitted = yield from together([fitting.step(clone(t), view.select(columns), name) for name, t, columns in branches])
-    done = {name: f for (name, _, _), f in zip(branches, fitted, strict=True)}
+    fitted = yield from together(
+        [
+            fitting.step(clone(t), view.column(columns[0]) if alone else view.select(columns), name)
+            for name, t, columns, alone in branches
+        ]
+    )
+    done = {name: f for (name, _, _, _), f in zip(branches, fitted, strict=True)}
     complete = _assembled(transformer, done, head)
     complete.sparse_output_ = yield from _choose_sparse(complete, view)
     return complete
@@ -89,21 +99,86 @@ class _StandIn(TransformerMixin, BaseEstimator):
         return np.asarray(["stand_in"], dtype=object)
 
 
-def _branches(transformer: Any, head: Any) -> list[tuple[str, Any, list[int]]]:
-    """``(name, unfitted transformer, column positions)`` of each branch that has to be fitted."""
+@fitter(FrozenEstimator, passes="0", exact="nothing is learned", matrices=False)
+def fit_frozen_estimator(frozen: Any, _view: View, _fitting: Fitting) -> Asking:
+    """The estimator as it was fitted before.
+
+    Source: https://scikit-learn.org/stable/modules/generated/sklearn.frozen.FrozenEstimator.html
+    """
+    yield from ()
+    # A frozen estimator is its own clone, and the caller's own is not to be changed.
+    return copy.copy(checked(frozen, lambda: frozen.fit(None, None)))
+
+
+@fitter(FixedThresholdClassifier, passes="as its estimator", exact="as its estimator", matrices=False)
+def fit_fixed_threshold(classifier: Any, view: View, fitting: Fitting) -> Asking:
+    """The classifier within; what the threshold is compared with is scikit-learn's own affair.
+
+    Source: https://scikit-learn.org/stable/modules/generated/sklearn.model_selection.FixedThresholdClassifier.html
+    """
+    checked(classifier, classifier._validate_params)
+    inner = yield from fitting.step(clone(classifier.estimator), view, "estimator")
+    classes = inner.classes_.tolist()
+    known = classes if classifier.pos_label is None else [classifier.pos_label]
+    if len(classes) != 2 or not (set(known) <= set(classes)):
+        raise BadParameter(
+            f"FixedThresholdClassifier: the classes are {classes[:10]}, pos_label={classifier.pos_label!r}.",
+            why="A threshold parts two classes, of which pos_label is one.",
+            fix="Name one of two classes.",
+        )
+    if classifier.pos_label is None and set(classes) not in ({0, 1}, {-1, 1}):
+        raise BadParameter(
+            f"FixedThresholdClassifier: which of {classes} is the positive class?", fix="Name it with pos_label=."
+        )
+    classifier.estimator_ = inner
+    for name in ("n_features_in_", "feature_names_in_"):
+        if hasattr(inner, name):
+            setattr(classifier, name, getattr(inner, name))
+    return classifier
+
+
+def _branches(transformer: Any, head: Any) -> list[tuple[str, Any, list[int], bool]]:
+    """``(name, unfitted transformer, column positions, whether a column is given alone)`` of each branch to fit."""
     own = {name: t for name, t, _ in transformer.transformers}
-    skeleton = clone(transformer).set_output(transform="default")
+    skeleton = clone(transformer)
     skeleton.transformers = [(n, t if _is_word(t) else _StandIn(), c) for n, t, c in transformer.transformers]
     if not _is_word(transformer.remainder):
         skeleton.remainder = _StandIn()
         own["remainder"] = transformer.remainder
-    skeleton.fit(head)
+    skeleton.set_output(transform="default").fit(head)
     positions = skeleton._transformer_to_input_indices
-    return [
-        (name, own[name], list(positions[name]))
-        for name, stand_in, _ in skeleton.transformers_
+    found = [
+        (name, own[name], list(positions[name]), bool(np.isscalar(columns)))
+        for name, stand_in, columns in skeleton.transformers_
         if isinstance(stand_in, _StandIn) and len(positions[name])
     ]
+    for name, t, columns, alone in found:
+        _require_dimensions(name, t, [str(head.columns[i]) if hasattr(head, "columns") else i for i in columns], alone)
+    return found
+
+
+def _require_dimensions(name: str, transformer: Any, columns: list[Any], alone: bool) -> None:
+    """Refuse a column's name where a list is due, and a list where texts are due: both would fail in scikit-learn."""
+    if takes_texts(transformer) and not alone:
+        raise BadParameter(
+            f"The branch {name!r} of the ColumnTransformer gets the table of {columns}.",
+            why="A text vectorizer takes one text a row; of a table scikit-learn would give it the columns' names.",
+            fix=f"Name the column alone, without a list: {columns[0]!r}.",
+        )
+    if alone and not takes_texts(transformer) and _wants_table(transformer):
+        raise BadParameter(
+            f"The branch {name!r} of the ColumnTransformer gets the column {columns[0]!r} alone.",
+            why=f"{type(transformer).__name__} takes a table.",
+            fix=f"Name the column in a list: [{columns[0]!r}].",
+        )
+
+
+def _wants_table(transformer: Any) -> bool:
+    """Whether what X meets first is one of the transformers with a fit here that take tables only."""
+    if isinstance(transformer, Pipeline):
+        return _wants_table(transformer.steps[0][1])
+    kind = type(transformer)
+    return kind not in (FunctionTransformer, FeatureUnion) and find(transformer) is not None
 
 
 def _assembled(transformer: Any, done: dict[str, Any], head: Any) -> Any:

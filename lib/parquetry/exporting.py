@@ -16,6 +16,7 @@ from parquetry.errors import NotExportable
 from parquetry.onnx_model import NULL_TEXT, open_session, runtime_errors
 from parquetry.onnx_polish import polish
 from parquetry.onnx_steps import chain_of, flattened, graph_types, leaves_of, predictor
+from parquetry.onnx_threshold import decide, threshold_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -69,6 +70,9 @@ def to_onnx(model: Any, inputs: Mapping[str, str]) -> ModelProto:
         proto = _converted(model, steps, types)
     else:
         proto = _constant_graph(estimators[dummy], estimators[dummy + 1 :], types, steps[dummy][0])
+    threshold = threshold_of(model)
+    if threshold is not None:
+        decide(proto, threshold)
     _tell(proto, predictor(model))
     _check_runs(proto, type(model).__name__)
     return proto
@@ -150,7 +154,12 @@ def _refused(path: str, step: Any, why: str, fix: str = "") -> NotExportable:
 
 def _tell(proto: ModelProto, predictor: Any) -> None:
     """Facts that a reader of the graph alone needs: how a null text is fed, and what labels are."""
+    from parquetry.onnx_text import rows_at_once
+
     facts = {"null_text": NULL_TEXT}
+    rows = rows_at_once(proto)
+    if rows is not None:
+        facts["rows_at_once"] = str(rows)
     if np.asarray(getattr(predictor, "classes_", [])).dtype == np.bool_:
         facts["label_type"] = "bool"
     for key, value in facts.items():

@@ -24,6 +24,7 @@ from parquetry.dataset import Dataset, open_dataset
 from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, WrongColumnType
 from parquetry.reduction import Bundle, Cached, PassTask, Reduction, bundles
 from parquetry.single_node import check_gathered, check_steps, no_fitter
+from parquetry.through import takes_texts
 from parquetry.view import Batch, View, is_numeric
 
 if TYPE_CHECKING:
@@ -342,6 +343,8 @@ class _GatherTask:
             for table, rows in self.reader.read(block)
         ]
         x = _stack([b.named_X for b in batches])
+        if hasattr(x, "columns") and len(x.columns) == 1 and takes_texts(self.estimator):
+            x = x.iloc[:, 0]
         arguments: dict[str, Any] = {}
         if self.view.target:
             arguments["y"] = _stack([b.y for b in batches])

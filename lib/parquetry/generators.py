@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquetry.errors import BadParameter, did_you_mean
+from parquetry.generated_messages import sms_spam
 
 ROWS_A_PIECE = 65_536
 VERSION = 1  # raise it when a generator makes other rows: cached files carry it in their names
@@ -156,4 +157,8 @@ def _shares(weights: FloatArray) -> FloatArray:
     return np.asarray(weights / weights.sum())
 
 
-_GENERATORS: dict[str, Generator] = {"california_housing": california_housing, "online_retail": online_retail}
+_GENERATORS: dict[str, Generator] = {
+    "california_housing": california_housing,
+    "online_retail": online_retail,
+    "sms_spam": sms_spam,
+}

@@ -20,6 +20,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 from parquetry.onnx_graph import Graph, UnsupportedStepError, columns, input_width, is_missing, rows_of
 from parquetry.onnx_model import NULL_TEXT
 from parquetry.onnx_one_hot import convert_one_hot, one_hot_shape
+from parquetry.onnx_text import CONVERTERS as TEXT_CONVERTERS
 
 _Steps = list[tuple[str, float | None]]
 FUNCTIONS: dict[Any, _Steps] = {
@@ -195,5 +196,6 @@ CONVERTERS: dict[type, tuple[Callable[[Any], None], Callable[[Any, Any, Any], No
     InverseTarget: (same_shape, convert_inverse_target),
     SimpleImputer: (imputer_shape, convert_imputer),
     OneHotEncoder: (one_hot_shape, convert_one_hot),
+    **TEXT_CONVERTERS,
 }
 """Class → (shape calculator, converter), in the place of skl2onnx's own."""

@@ -66,7 +66,9 @@ class OnnxModel:
                 "onnxruntime cannot open the model.", why=str(error), fix="Save it again with this version."
             ) from error
         self._kinds = {i.name: i.type for i in self._session.get_inputs()}
-        self._label_type = self._session.get_modelmeta().custom_metadata_map.get("label_type", "")
+        facts = self._session.get_modelmeta().custom_metadata_map
+        self._label_type = facts.get("label_type", "")
+        self._rows_at_once = int(facts.get("rows_at_once", 0))
         self.inputs = list(self._kinds)
         self.outputs = [o.name for o in self._session.get_outputs()]
 
@@ -114,7 +116,7 @@ class OnnxModel:
                 raise UnknownColumn(f"The rows have no column {name!r}.", fix=did_you_mean(name, columns))
             feeds[name] = _fed(name, columns[name], kind)
         try:
-            answers = self._session.run(None, feeds)
+            answers = self._answers(feeds)
         except runtime_errors() as error:
             raise BadParameter(
                 "The ONNX model refuses the rows.",
@@ -122,6 +124,18 @@ class OnnxModel:
                 fix="An encoder with handle_unknown='error' refuses categories that it has not seen.",
             ) from error
         return {name: np.asarray(answer) for name, answer in zip(self.outputs, answers, strict=True)}
+
+    def _answers(self, feeds: dict[str, Any]) -> list[Any]:
+        rows = max(map(len, feeds.values()), default=0)
+        if not 0 < self._rows_at_once < rows:
+            return list(self._session.run(None, feeds))
+        # A graph that counts words holds a number for each word and row: it is given few rows at once.
+        starts = range(0, rows, self._rows_at_once)
+        parts = [
+            self._session.run(None, {k: v[start : start + self._rows_at_once] for k, v in feeds.items()})
+            for start in starts
+        ]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def _columns(rows: Rows) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def chain_of(steps: list[tuple[str, Any]], width: int) -> list[tuple[str, Any]]:
 def flattened(model: Any, path: str) -> Iterator[tuple[str, Any]]:
     """``(path, step)`` of the chain that a model is, with inner Pipelines and target transforms unrolled."""
     from sklearn.compose import TransformedTargetRegressor
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.model_selection import FixedThresholdClassifier
     from sklearn.pipeline import Pipeline
 
     from parquetry.onnx_converters import InverseTarget
@@ -69,6 +71,11 @@ def flattened(model: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(model, TransformedTargetRegressor):
         yield from flattened(model.regressor_, f"{path}regressor > ")
         yield f"{path}transformer", InverseTarget(model.transformer_)
+    elif isinstance(model, FrozenEstimator):
+        yield from flattened(model.estimator, path)
+    elif isinstance(model, FixedThresholdClassifier):
+        # Its threshold comes in at the end of the graph: see onnx_threshold.
+        yield from flattened(getattr(model, "estimator_", model.estimator), path)
     else:
         yield path.removesuffix(" > ") or type(model).__name__, model
 

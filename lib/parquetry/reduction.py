@@ -142,6 +142,11 @@ class PassTask:
     parts: tuple[tuple[Reduction[Any, Any], View], ...]
     cached: dict[int, Cached] = field(default_factory=dict)
 
+    @property
+    def holds_gil(self) -> bool:
+        """Whether rows go through Python code, so that an engine does better with processes than with threads."""
+        return any(self._in_python(i) for i in range(len(self.parts)))
+
     def __call__(self, bundle: Bundle) -> list[Any]:
         states: list[Any] = [None] * len(self.parts)
         stored = [i for i in range(len(self.parts)) if i not in self.cached]
@@ -157,6 +162,18 @@ class PassTask:
         return [
             merge_optional(reduction.merge, a, b) for (reduction, _), a, b in zip(self.parts, left, right, strict=True)
         ]
+
+    def _in_python(self, i: int) -> bool:
+        from parquetry.block_cache import is_kept
+        from parquetry.through import holds_gil
+
+        reduction, view = self.parts[i]
+        if getattr(reduction, "holds_gil", False) or holds_gil(getattr(reduction, "model", None)):
+            return True
+        # What a cached view has kept comes as arrays: its steps are not run again.
+        if i in self.cached and is_kept(self.cached[i].key):
+            return False
+        return any(holds_gil(getattr(s, "transformer", getattr(s, "model", None))) for s in view.steps)
 
     def _read(self, block: Block, places: list[int], states: list[Any]) -> None:
         from parquetry.view import Batch

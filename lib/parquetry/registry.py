@@ -25,6 +25,7 @@ _MODULES = (
     "parquetry.classical.bayesian_ridge",
     "parquetry.classical.bisecting",
     "parquetry.classical.discriminant",
+    "parquetry.features.text",
     "parquetry.classical.dummy",
     "parquetry.classical.elastic_net",
     "parquetry.classical.elastic_net_cv",

@@ -19,7 +19,7 @@ from parquetry.fitting import check_picklable, make_view
 from parquetry.metrics import evaluate_classifier, evaluate_regressor
 from parquetry.reduction import Bundle
 from parquetry.relational import write_bundles
-from parquetry.through import apply
+from parquetry.through import apply, holds_gil
 from parquetry.view import Batch, View
 
 if TYPE_CHECKING:
@@ -219,6 +219,11 @@ class _PredictTask:
     view: View
     shown: _Shower
     writer: PartWriter
+
+    @property
+    def holds_gil(self) -> bool:
+        """Whether rows go through Python code, so that an engine does better with processes than with threads."""
+        return holds_gil(self.shown.output.model)
 
     def __call__(self, numbered: tuple[int, Bundle]) -> list[Part]:
         index, bundle = numbered

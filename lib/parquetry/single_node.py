@@ -55,7 +55,9 @@ def gathered_bytes(view: View) -> int:
     dataset = view.dataset
     text = [c for c in view.columns if not is_numeric(dataset.full_schema.field(c).type)]
     stored = dataset.select(text).nbytes if text else 0
-    return _matrix_bytes(view, view.width) + _GATHER_FACTOR * (stored + dataset.num_rows * 64 * len(text))
+    rows = dataset.num_rows
+    beside = 8 * (len(view.target) + 1)
+    return int(_GATHER_FACTOR * (rows * (view.row_bytes + beside) + stored + rows * 64 * len(text)))
 
 
 def _matrix_bytes(view: View, width: int) -> int:

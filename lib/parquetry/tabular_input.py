@@ -50,6 +50,24 @@ _TESTS = (
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How a text table is written, where its file does not say so itself.
+
+    Parameters
+    ----------
+    delimiter : str
+    names : tuple of str
+        The columns' names: the file has no header line.
+    quotes : bool, default True
+        Whether quotation marks enclose values; False where they are a part of the text.
+    """
+
+    delimiter: str
+    names: tuple[str, ...]
+    quotes: bool = True
+
+
+@dataclass(frozen=True)
 class Converted:
     """What a conversion did: every row that came in went out."""
 
@@ -58,7 +76,9 @@ class Converted:
     types: dict[str, str]
 
 
-def open_input(source: str | os.PathLike[str], scratch: str | os.PathLike[str]) -> Dataset:
+def open_input(
+    source: str | os.PathLike[str], scratch: str | os.PathLike[str], layout: Layout | None = None
+) -> Dataset:
     """Open a job's input.
 
     Parameters
@@ -69,6 +89,8 @@ def open_input(source: str | os.PathLike[str], scratch: str | os.PathLike[str]) 
     scratch : path
         A folder for what has to be converted; ``rows.parquet`` is written there. The name is the
         same for every input, so the same rows are split the same way wherever they came from.
+    layout : Layout, default None
+        Of a text table without a header; its file may have any name.
 
     Returns
     -------
@@ -84,10 +106,10 @@ def open_input(source: str | os.PathLike[str], scratch: str | os.PathLike[str]) 
     DatasetNotFound, EmptyDataset, NotParquet, …
         As :func:`parquetry.open_dataset` does.
     """
-    if not _is_text(os.fspath(source)):
+    if layout is None and not _is_text(os.fspath(source)):
         return open_dataset(source)
     target = Path(scratch) / "rows.parquet"
-    converted = convert(source, target)
+    converted = convert(source, target, layout)
     return replace(open_dataset(converted.path), uri=os.fspath(source))
 
 
@@ -101,33 +123,35 @@ def open_job_input(config: JobConfig, run: Run, *, default: str) -> Dataset:
     else:
         found = catalogue.find(default, seed=config.seed)
         run.origin(f"{found.entry.title}: {found.origin}", synthetic=found.synthetic, units=found.entry.units)
-        dataset = open_input(found.path, run.path("input"))
+        dataset = open_input(found.path, run.path("input"), None if found.synthetic else found.entry.layout)
     if dataset.ignored:
         run.note(f"{len(dataset.ignored)} files beside the data are not Parquet and were left out.")
     run.event("input", rows=dataset.num_rows, columns=len(dataset.columns), row_groups=len(dataset.blocks))
     return dataset
 
 
-def convert(source: str | os.PathLike[str], target: Path) -> Converted:
+def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None = None) -> Converted:
     """Convert CSV or TSV files to one Parquet file with row groups of 65,536 rows.
+
+    Without a layout the first line names the columns, and shows the delimiter.
 
     Raises
     ------
     MalformedText, SchemaDrift, DatasetNotFound, EmptyDataset, OutputNotWritable
     """
     with _local_copies(os.fspath(source), target.parent) as files:
-        names, delimiter = _common_header(files)
+        form = layout or _common_header(files)
         records = 0
         for file in files:
             try:
-                records += _count_records(file.path, delimiter) - 1
+                records += _count_records(file.path, form) - (layout is None)
             except (OSError, EOFError, zlib.error) as error:
                 raise MalformedText(
                     f"{file.name} cannot be read to its end.", why=f"{error}.", fix="Fetch it again."
                 ) from error
         if records < 1:
-            raise EmptyDataset(f"{source} has a header and no rows.", fix="Check the file.")
-        rows, types = _write(files, names, delimiter, target)
+            raise EmptyDataset(f"{source} has {'a header and ' * (layout is None)}no rows.", fix="Check the file.")
+        rows, types = _write(files, form, target, header=layout is None)
     if rows != records:
         target.unlink()
         raise MalformedText(
@@ -192,26 +216,26 @@ def _local_copies(source: str, scratch: Path) -> Iterator[list[_TextFile]]:
             copy.unlink(missing_ok=True)
 
 
-def _common_header(files: list[_TextFile]) -> tuple[list[str], str]:
+def _common_header(files: list[_TextFile]) -> Layout:
     """The column names and the delimiter that all files have."""
-    names, delimiter = _header(files[0].path, files[0].name)
+    found = Layout(*_header(files[0].path, files[0].name))
     for file in files[1:]:
-        others, other = _header(file.path, file.name)
-        if (others, other) != (names, delimiter):
+        other = Layout(*_header(file.path, file.name))
+        if other != found:
             raise SchemaDrift(
-                f"{file.name} has the columns {others}, and {files[0].name} has {names}.",
+                f"{file.name} has the columns {list(other.names)}, and {files[0].name} has {list(found.names)}.",
                 why="The files of one input must have the same header.",
                 fix="Mend the file, or convert them one by one.",
             )
-    return names, delimiter
+    return found
 
 
 def _open_bytes(path: Path) -> Any:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _header(path: Path, source: Any) -> tuple[list[str], str]:
-    """Column names and delimiter, from the first line."""
+def _header(path: Path, source: Any) -> tuple[str, tuple[str, ...]]:
+    """Delimiter and column names, from the first line."""
     try:
         with _open_bytes(path) as file:
             line = file.readline(2**20).decode("utf-8-sig").rstrip("\r\n")
@@ -230,32 +254,34 @@ def _header(path: Path, source: Any) -> tuple[list[str], str]:
     twice = next((n for n in names if lowered.count(n.lower()) > 1), None)
     if twice is not None:
         raise _malformed(source, 1, f"The column name {twice!r} stands there more than once.")
-    return names, delimiter
+    return delimiter, tuple(names)
 
 
-def _count_records(path: Path, delimiter: str) -> int:
+def _count_records(path: Path, form: Layout) -> int:
     """Records in the file, counted apart from the parser that converts it."""
     lines, quoted = 0, False
     with _open_bytes(path) as file:
         for line in file:
             lines += not line.isspace()
             quoted = quoted or b'"' in line
-    if not quoted:
+    if not (quoted and form.quotes):
         return lines
     with _open_bytes(path) as file, io.TextIOWrapper(file, "utf-8", errors="replace", newline="") as text:
         csv.field_size_limit(2**31 - 1)
-        return sum(1 for record in csv.reader(text, delimiter=delimiter) if record)
+        return sum(1 for record in csv.reader(text, delimiter=form.delimiter) if record)
 
 
-def _write(files: list[_TextFile], names: Sequence[str], delimiter: str, target: Path) -> tuple[int, dict[str, str]]:
+def _write(files: list[_TextFile], form: Layout, target: Path, *, header: bool) -> tuple[int, dict[str, str]]:
     import duckdb
+
+    names, mark = form.names, _literal('"' if form.quotes else "")
 
     def read(paths: Sequence[_TextFile]) -> str:
         spec = ", ".join(f"{_literal(n)}: 'VARCHAR'" for n in names)
         return (
-            f"read_csv([{', '.join(_literal(str(f.path)) for f in paths)}], auto_detect=false, header=true, "
-            f"columns={{{spec}}}, delim={_literal(delimiter)}, quote='\"', escape='\"', nullstr='', "
-            "strict_mode=true, null_padding=false, max_line_size=16777216)"
+            f"read_csv([{', '.join(_literal(str(f.path)) for f in paths)}], auto_detect=false, "
+            f"header={str(header).lower()}, columns={{{spec}}}, delim={_literal(form.delimiter)}, quote={mark}, "
+            f"escape={mark}, nullstr='', strict_mode=true, null_padding=false, max_line_size=16777216)"
         )
 
     try:

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 
-from parquetry.view import Columns
+from parquetry.view import Column, Columns
+
+SLICE_BYTES = 16 * 2**20
+"""Rows with text go through a model in slices of about this size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,23 @@ class Select:
         return select(x, self.columns)
 
 
+@dataclass(frozen=True, eq=False)
+class Single:
+    """A view's step: one column of X by itself, by position; X then has one dimension."""
+
+    column: int
+
+    def __call__(self, x: Any) -> Any:
+        return single(x, self.column)
+
+
+def single(x: Any, column: int) -> Any:
+    """One column of X by itself, whatever form it has."""
+    if isinstance(x, Columns):
+        return x.column(column)
+    return x.iloc[:, column] if hasattr(x, "iloc") else x[:, column]
+
+
 def select(x: Any, columns: Sequence[int]) -> Any:
     """Some columns of X, whatever form it has."""
     if isinstance(x, Columns):
@@ -56,28 +77,60 @@ def as_matrix(x: Any) -> Any:
 
 
 def as_given(x: Any) -> Any:
-    """X as scikit-learn would get it from a user: a frame for stored columns."""
+    """X as scikit-learn would get it from a user: a frame for stored columns, a series for a single one."""
+    if isinstance(x, Column):
+        return x.series
     return x.frame if isinstance(x, Columns) else x
+
+
+def takes_texts(estimator: Any) -> bool:
+    """Whether what X meets first is a text vectorizer, which takes one text a row and no table."""
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+
+    for attribute in ("steps", "transformer_list"):
+        parts = getattr(estimator, attribute, None)
+        if parts:
+            return takes_texts(parts[0][1])
+    inner = getattr(estimator, "estimator", None)
+    if inner is not None and not isinstance(inner, str):
+        return takes_texts(inner)
+    return isinstance(estimator, CountVectorizer | HashingVectorizer)
+
+
+def holds_gil(estimator: Any) -> bool:
+    """Whether rows go through Python code, one after another: then processes are faster than threads."""
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+
+    from parquetry.features import tokens
+
+    for attribute in ("steps", "transformer_list", "transformers_"):
+        parts = getattr(estimator, attribute, None)
+        if parts:
+            return any(holds_gil(part[1]) for part in parts)
+    inner = getattr(estimator, "estimator_", None) or getattr(estimator, "estimator", None)
+    if inner is not None and not isinstance(inner, str):
+        return holds_gil(inner)
+    return isinstance(estimator, CountVectorizer | HashingVectorizer) and tokens.holds_gil(estimator)
 
 
 def transform(transformer: Any, x: Any) -> Any:
     """``transformer.transform(X)``, by the fastest road that gives the same values."""
     from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
     from sklearn.pipeline import FeatureUnion, Pipeline
 
     if transformer is None or (isinstance(transformer, str) and transformer == "passthrough"):
         return x
+    if isinstance(transformer, CountVectorizer | HashingVectorizer):
+        return _through_texts(transformer, x)
     if _wants_frames(transformer):
         return transformer.transform(as_given(x))
     if type(transformer) is Pipeline:
         for _, step in transformer.steps:
             x = transform(step, x)
         return x
-    if type(transformer) is ColumnTransformer:
-        return _through_columns(transformer, x)
-    if type(transformer) is FeatureUnion:
-        return _through_union(transformer, x)
-    return call(transformer, "transform", x)
+    own = {ColumnTransformer: _through_columns, FeatureUnion: _through_union}.get(type(transformer))
+    return call(transformer, "transform", x) if own is None else own(transformer, x)
 
 
 def call(estimator: Any, method: str, x: Any) -> Any:
@@ -89,22 +142,32 @@ def call(estimator: Any, method: str, x: Any) -> Any:
             return getattr(nameless(estimator), method)(x.matrix)
         if isinstance(x, np.ndarray):
             return getattr(nameless(estimator), method)(x)
+    if isinstance(x, Columns) and len(x.names) == 1 and takes_texts(estimator):
+        x = x.column(0)
     return getattr(estimator, method)(as_given(x))
 
 
 def apply(model: Any, method: str, x: Any) -> Any:
     """``model.method(X)`` with the steps of a Pipeline taken by the fast road."""
     from sklearn.compose import TransformedTargetRegressor
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.model_selection import FixedThresholdClassifier
     from sklearn.pipeline import Pipeline
 
     if method == "transform":
         return transform(model, x)
+    while type(model) is FrozenEstimator:
+        model = model.estimator
+    if isinstance(x, Columns) and not x.numeric and x.table.nbytes > SLICE_BYTES and x.table.num_rows > 1:
+        return _sliced(model, method, x)
     if type(model) is Pipeline:
         for _, step in model.steps[:-1]:
             x = transform(step, x)
         return apply(model.steps[-1][1], method, x)
     if type(model) is TransformedTargetRegressor and method == "predict":
         return _predict_transformed(model, x)
+    if type(model) is FixedThresholdClassifier:
+        return _by_threshold(model, method, x)
     return call(model, method, x)
 
 
@@ -148,6 +211,16 @@ def _row_bytes(x: Any) -> float:
     return float(12 * x.nnz / max(1, x.shape[0]) if hasattr(x, "nnz") else 8 * x.shape[1])
 
 
+def _sliced(model: Any, method: str, x: Columns) -> Any:
+    """The same, slice by slice: texts and categories become far wider on their way through a model."""
+    rows = x.table.num_rows
+    step = max(1, int(rows * SLICE_BYTES / x.table.nbytes))
+    parts = [apply(model, method, x.rows(start, step)) for start in range(0, rows, step)]
+    if isinstance(parts[0], list):
+        return [np.concatenate(output) for output in zip(*parts, strict=True)]
+    return np.concatenate(parts)
+
+
 def nameless(estimator: Any) -> Any:
     """A shallow copy that does not expect names, so that it takes arrays without a warning."""
     if not hasattr(estimator, "feature_names_in_"):
@@ -166,7 +239,7 @@ def output_names(transformer: Any, first_rows: Callable[[], Any]) -> tuple[str, 
     first_rows : callable
         Gives X of some rows: a function gives a frame for a frame, or whatever else it likes.
     """
-    if _wants_frames(transformer):
+    if _wants_frames(transformer) and not takes_texts(transformer):
         return tuple(transformer.get_feature_names_out())
     if not _is_function(transformer):
         return None
@@ -194,13 +267,22 @@ def _wants_frames(transformer: Any) -> bool:
 
 def through_parts(transformer: Any, x: Any) -> list[Any]:
     """What each branch of a fitted ColumnTransformer makes of its columns, in order."""
-    positions = transformer._transformer_to_input_indices
+    positions, weights = transformer._transformer_to_input_indices, transformer.transformer_weights or {}
     parts = []
-    for name, fitted, _ in transformer.transformers_:
+    for name, fitted, columns in transformer.transformers_:
         if len(positions[name]) and not (isinstance(fitted, str) and fitted == "drop"):
-            part = transform(fitted, select(x, positions[name]))
+            chosen = single(x, positions[name][0]) if np.isscalar(columns) else select(x, positions[name])
+            part = transform(fitted, chosen)
+            if name in weights:
+                part = as_matrix(part) * weights[name]
             parts.append(_plain_array(part) if isinstance(part, Columns) else part)
     return parts
+
+
+def _through_texts(vectorizer: Any, x: Any) -> Any:
+    from parquetry.features.text import vectorized
+
+    return vectorized(vectorizer, x)
 
 
 def _through_columns(transformer: Any, x: Any) -> Any:
@@ -241,3 +323,34 @@ def _predict_transformed(model: Any, x: Any) -> Any:
     back = model.transformer_.inverse_transform(column)
     narrow = model._training_dim == 1 and back.ndim == 2 and back.shape[1] == 1
     return back.squeeze(axis=1) if narrow else back
+
+
+def _by_threshold(model: Any, method: str, x: Any) -> Any:
+    """scikit-learn's own ``predict`` on scores that the inner model gives by the fast road."""
+    inner = getattr(model, "estimator_", model.estimator)
+    if method != "predict":
+        return apply(inner, method, x)
+    bare = copy.copy(model)
+    bare.estimator_ = _Scored(inner)
+    return bare.predict(x)
+
+
+class _Scored(ClassifierMixin, BaseEstimator):
+    """A classifier whose scores come by the fast road."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.classes_ = model, model.classes_
+        for method in ("predict_proba", "decision_function"):
+            if hasattr(model, method):
+                setattr(self, method, _scores(model, method))
+
+    def fit(self, x: Any, y: Any) -> _Scored:
+        return self
+
+
+def _scores(model: Any, method: str) -> Callable[[Any], Any]:
+    def scores(x: Any) -> Any:
+        return apply(model, method, x)
+
+    scores.__name__ = method  # scikit-learn asks a method for its name
+    return scores

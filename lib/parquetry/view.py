@@ -7,7 +7,7 @@ becomes numbers: a float matrix wherever all is numeric, a pandas frame only whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ FloatArray = npt.NDArray[np.float64]
 
 WIDE_BYTES = 128 * 2**20
 """What X of one batch may take after any of a view's steps: steps may widen it far beyond what is stored."""
+_SAMPLE = 256  # rows that tell how many entries a sparse X has
+_ENTRY_BYTES = 12  # a number and its column
 
 
 def is_numeric(kind: pa.DataType) -> bool:
@@ -52,10 +54,17 @@ def float_column(column: pa.ChunkedArray) -> FloatArray:
 
 
 class Columns:
-    """Feature columns as they are stored, turned into a matrix or a frame on demand."""
+    """Feature columns as they are stored, turned into a matrix or a frame on demand.
 
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
+    Parameters
+    ----------
+    table : pyarrow.Table
+    where : callable or None, default None
+        Tells the place of a row in words, for errors.
+    """
+
+    def __init__(self, table: pa.Table, where: Callable[[int], str] | None = None) -> None:
+        self.table, self.where = table, where
 
     @property
     def names(self) -> list[str]:
@@ -91,7 +100,40 @@ class Columns:
 
     def select(self, columns: Sequence[int]) -> Columns:
         """These columns, by position."""
-        return Columns(self.table.select(list(columns)))
+        return Columns(self.table.select(list(columns)), self.where)
+
+    def rows(self, start: int, count: int) -> Columns:
+        """So many rows from a position on."""
+        where = self.where
+        moved = None if where is None else (lambda row: where(start + row))
+        return Columns(self.table.slice(start, count), moved)
+
+    def column(self, i: int) -> Column:
+        """One column by itself, by position."""
+        return Column(self.names[i], self.table.column(i), self.where)
+
+
+class Column:
+    """One stored column by itself: X of one dimension.
+
+    It is what a ColumnTransformer gives a branch that names ``"text"`` and not ``["text"]``.
+
+    Parameters
+    ----------
+    name : str
+    values : pyarrow.ChunkedArray
+    where : callable or None, default None
+        As for :class:`Columns`.
+    """
+
+    def __init__(self, name: str, values: pa.ChunkedArray, where: Callable[[int], str] | None = None) -> None:
+        self.name, self.values, self.where = name, values, where
+
+    @cached_property
+    def series(self) -> pd.Series[Any]:
+        """The column as pandas reads it from Parquet."""
+        series: pd.Series[Any] = pa.table({self.name: self.values}).to_pandas()[self.name]
+        return series
 
 
 def not_numeric(name: str, kind: pa.DataType) -> WrongColumnType:
@@ -181,6 +223,14 @@ class View:
         names = tuple(self.step_names[i] for i in columns) if self.step_names else None
         return replace(self, steps=(*self.steps, Select(tuple(columns))), step_names=names)
 
+    def column(self, i: int) -> View:
+        """The same rows, with one column of X by itself: X has one dimension."""
+        from parquetry.through import Single
+
+        if not self.steps:
+            return replace(self, features=(self.features[i],), steps=(Single(0),), step_names=None)
+        return replace(self, steps=(*self.steps, Single(i)), step_names=None)
+
     def target_as_features(self) -> View:
         """The same rows, with y in the place of X: what a target's transformer is fitted on."""
         return View(self.dataset, self.target)
@@ -211,9 +261,23 @@ class View:
                 yield Batch(table.slice(0, n), rows[:n], block, self)
 
     @cached_property
+    def row_bytes(self) -> float:
+        """About how many bytes a row of X takes: of a sparse X, as the first rows show it."""
+        if self.steps:
+            for batch in self.head_batches(_SAMPLE):
+                x = batch.X
+                if hasattr(x, "tocsr"):
+                    return 8.0 + _ENTRY_BYTES * int(x.nnz) / int(x.shape[0])
+                break
+        return 8.0 * self.width
+
+    @cached_property
     def width(self) -> int:
         """How many columns X has."""
-        return len(self.features) if not self.steps else int(self.head(2).shape[1])
+        if not self.steps:
+            return len(self.features)
+        shape = np.shape(self.head(2))
+        return int(shape[1]) if len(shape) > 1 else 1
 
     @cached_property
     def batch_rows(self) -> int | None:
@@ -247,7 +311,11 @@ class Batch:
     @cached_property
     def stored(self) -> Columns:
         """The feature columns before any step."""
-        return Columns(self.table.select(list(self.view.features)))
+        return Columns(self.table.select(list(self.view.features)), self.place)
+
+    def place(self, row: int) -> str:
+        """A row's place in its file, in words."""
+        return f"{self.block.path}, row group {self.block.row_group}, row {int(self.rows[row])}"
 
     @cached_property
     def X(self) -> Any:  # noqa: N802 (scikit-learn's name)
@@ -276,7 +344,9 @@ class Batch:
     @property
     def named_X(self) -> Any:  # noqa: N802
         """X as scikit-learn's own ``fit`` would get it: a frame where it has names."""
-        return self.X.frame if isinstance(self.X, Columns) else self.X
+        from parquetry.through import as_given
+
+        return as_given(self.X)
 
     @cached_property
     def y(self) -> Any:

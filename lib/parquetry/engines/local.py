@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -21,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
-from parquetry.engines.tasks import Guarded, packed, unpacked
+from parquetry.engines.tasks import Guarded, Sent, packed
 from parquetry.errors import EngineLost, NotEnoughSlots
 from parquetry.reduction import TreeMerge
 
@@ -135,7 +134,7 @@ class LocalEngine(Engine):
         if self._processes is None:
             # A pool of our own: loky's shared one is joblib's, which breaks where another user has started it.
             self._processes = ProcessPoolExecutor(self.parallelism, timeout=_IDLE_SECONDS)
-        submit = partial(self._processes.submit, _Packed(packed(task)))
+        submit = partial(self._processes.submit, Sent(packed(task)))
         try:
             yield from _windowed(submit, items, _IN_FLIGHT * self.parallelism)
         except BrokenProcessPool as error:
@@ -176,16 +175,6 @@ def _windowed(submit: Callable[[Any], Future[Any]], items: Iterable[Any], size: 
             future.cancel()
         # What already runs cannot be stopped; whoever closed the map may remove what it works on.
         wait(window)
-
-
-@dataclass(frozen=True)
-class _Packed:
-    """A task that is pickled once for all its items, and unpickled once a process."""
-
-    content: bytes
-
-    def __call__(self, item: Any) -> Any:
-        return unpacked(self.content)(item)
 
 
 def _hive_options(dataset: Dataset) -> str:

@@ -127,6 +127,16 @@ def unpacked(content: bytes) -> Any:
         ) from error
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A task as :func:`packed` has made it; it is unpacked where it is called."""
+
+    content: bytes
+
+    def __call__(self, item: Any) -> Any:
+        return unpacked(self.content)(item)
+
+
 def failed(error: BaseException, label: str) -> TaskFailed:
     """The typed form of an error that a task raised by itself."""
     trace = "".join(traceback.format_exception(error)).strip().splitlines()
