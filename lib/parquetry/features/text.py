@@ -321,7 +321,7 @@ def _counted(vectorizer: Any, values: Any) -> Any:
     """The counts of a fitted vocabulary's terms, shape ``(n_texts, n_terms)``, sorted in each row."""
     vectorizer._check_vocabulary()
     vocabulary = vectorizer.vocabulary_
-    placed = with_columns(chunks_of_tokens(vectorizer, values), lambda term: vocabulary.get(term, -1))
+    placed = with_columns(chunks_of_tokens(vectorizer, values), vocabulary)
     matrix = _matrix(placed, len(vocabulary), vectorizer.dtype)
     if vectorizer.binary:
         matrix.data.fill(1)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -228,14 +228,14 @@ def chunks_of_tokens(vectorizer: Any, values: Any) -> Iterator[Tokens]:
         yield _word_tokens(words, values.slice(start, stop - start))
 
 
-def with_columns(chunks: Iterator[Tokens], column_of: Callable[[Any], int]) -> Iterator[Tokens]:
-    """Tokens with columns in the place of codes; those without one (-1) left out.
+def with_columns(chunks: Iterator[Tokens], column_of: Mapping[Any, int]) -> Iterator[Tokens]:
+    """Tokens with columns in the place of codes; those of terms that have none are left out.
 
     A term is looked up once for several chunks: it is in most of them.
     """
     while group := list(islice(chunks, _CHUNKS_AT_ONCE)):
         terms, codes = distinct([tokens.terms for tokens in group])
-        columns = np.array([column_of(term) for term in listed(terms)], dtype=np.int32)[codes]
+        columns = np.array(list(map(column_of.get, listed(terms), repeat(-1))), dtype=np.int32)[codes]
         start = 0
         for tokens in group:
             own = columns[start : start + len(tokens.terms)]
