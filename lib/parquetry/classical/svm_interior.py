@@ -15,14 +15,23 @@ from parquetry.view import FloatArray
 _MOST_STEPS = 100
 _CHUNK_VALUES = 2**17  # 1 MiB of float64: what a core's own cache holds
 _BACK = 0.99  # of the way to the wall: nearer, and the steps that follow are short
+
 Factor = tuple[FloatArray, FloatArray]
 Direction = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
 
-_DONE = 1e-11  # relative size of a step after which no digit is left to gain
+DONE = 1e-11
+"""Relative size of a step after which no digit is left to gain."""
 
 
 def hinge_minimum(
-    rows: FloatArray, offsets: FloatArray, weights: FloatArray, matrix: FloatArray, slope: FloatArray, start: FloatArray
+    rows: FloatArray,
+    offsets: FloatArray,
+    weights: FloatArray,
+    matrix: FloatArray,
+    slope: FloatArray,
+    start: FloatArray,
+    *,
+    tol: float = DONE,
 ) -> FloatArray:
     """Minimize ``slope · u + u'Mu / 2 + sum(weights * max(0, offsets - rows @ u))``.
 
@@ -34,11 +43,12 @@ def hinge_minimum(
     matrix : ndarray of shape (size, size)
         Positive definite.
     slope, start : ndarray of shape (size,)
+    tol : float, default DONE
+        Two steps that are no larger, relative to the largest number in ``u`` or to 1, end it.
 
     Returns
     -------
     ndarray of shape (size,)
-        Its error is about 1e-10 of the size of ``u``.
     """
     kept = np.flatnonzero(weights > 0)
     if not len(kept):
@@ -46,7 +56,7 @@ def hinge_minimum(
     if len(kept) < len(weights):
         rows, offsets, weights = rows[kept], offsets[kept], weights[kept]
     unit = float(weights.max())
-    return _Interior(rows, offsets, weights / unit, matrix / unit, slope / unit, start).minimum()
+    return _Interior(rows, offsets, weights / unit, matrix / unit, slope / unit, start).minimum(tol)
 
 
 class _Interior:
@@ -74,14 +84,14 @@ class _Interior:
         self.force = weights / 2.0
         self.spare = weights - self.force
 
-    def minimum(self) -> FloatArray:
+    def minimum(self, tol: float) -> FloatArray:
         last = np.inf
         for _ in range(_MOST_STEPS):
             step = self._step()
             if step is None:
                 break
             size = float(np.abs(step).max()) / max(1.0, float(np.abs(self.u).max()))
-            if size <= _DONE and last <= _DONE:
+            if size <= tol and last <= tol:
                 break
             last = size
         return self.u

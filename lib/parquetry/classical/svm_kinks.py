@@ -23,7 +23,7 @@ from parquetry.classical.logistic_penalty import Penalty
 from parquetry.classical.logistic_sums import Chunk
 from parquetry.classical.svm_bands import Band, BandAsk, BandRows, Bands
 from parquetry.classical.svm_ground import MarginGround, sample_chunk
-from parquetry.classical.svm_interior import hinge_minimum
+from parquetry.classical.svm_interior import DONE, hinge_minimum
 from parquetry.fitting import Pass
 from parquetry.view import FloatArray
 
@@ -31,6 +31,7 @@ _BAND_VALUES = 2**22  # 32 MiB, for all models of a fit
 _REACH = 4.0  # in standard errors: how far the margins are expected to move from the sample's solution
 _BACK = 0.25  # of a step that went too far
 _NOISE = 1e-12  # relative change of the objective that rounding may cause
+_ROUGH = 1e-5  # is near enough where the rows looked at are not all that count
 _QUANTILE = 0.99
 _CROWDED = 1e-6  # of the reach: a band that is narrower is of no use
 _MOST_BACK = 3
@@ -173,7 +174,7 @@ class _Search:
         assert band.curvature is not None  # noqa: S101
         curvature = band.curvature / (2.0 * width)
         rows = BandRows([], np.empty((4, 0)))
-        return self._minimum(Band(rows, 0.0, 0.0, 0.0, gradient, curvature, band.lean))
+        return self._minimum(Band(rows, 0.0, 0.0, 0.0, gradient, curvature, band.lean), final=True)
 
     def _moved(self, point: FloatArray, target: FloatArray) -> float:
         """How far almost all kinks of the sample's rows move from one point to another."""
@@ -194,7 +195,7 @@ class _Search:
             return
         if band.curvature is not None:
             band.curvature /= 2.0 * self.reach_asked
-        target = self._minimum(band)
+        target = self._minimum(band, final=not self.bent)
         if np.isinf(band.width) or self._size(target) <= self.tol:
             self.found = KinkFound(target, self.iterations)
         elif not self._over(gap):
@@ -230,9 +231,9 @@ class _Search:
         share = self.ground.weight / weight
         band.rows.facts[2] *= share
         band.gradient *= share
-        return self._minimum(band)
+        return self._minimum(band, final=self.ground.whole)
 
-    def _minimum(self, band: Band) -> FloatArray:
+    def _minimum(self, band: Band, *, final: bool) -> FloatArray:
         """The minimum of the band's hinges, the straight line of all other rows, and the penalty."""
         ground, penalty = self.ground, self.penalty
         scale, weight = ground.scale, ground.weight
@@ -244,7 +245,8 @@ class _Search:
         signs, offsets, weights, _ = band.rows.facts
         rows = scale.gradient(np.column_stack([x, np.ones(len(x))])) * signs[:, None]
         turn, matrix = _turned(penalty, matrix)
-        u = hinge_minimum(rows @ turn, offsets, weights / weight, matrix, turn.T @ slope, turn.T @ self.base)
+        tol = DONE if final else _ROUGH
+        u = hinge_minimum(rows @ turn, offsets, weights / weight, matrix, turn.T @ slope, turn.T @ self.base, tol=tol)
         return np.asarray(turn @ u)
 
 
