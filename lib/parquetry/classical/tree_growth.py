@@ -151,7 +151,8 @@ class Growth:
         place = np.concatenate([_places(nodes.tree[histograms]), _places(nodes.tree[gathered])])
         own = np.bincount(nodes.tree[histograms], minlength=len(self.plan.seeds))
         place[len(histograms) :] += own[nodes.tree[gathered]]
-        ways = routes(nodes, wanted, place)
+        missing_code = self.bins.missing_code if self.bins.missing.any() else None
+        ways = routes(nodes, wanted, place, missing_code)
         works = []
         for tree in sorted(ways):
             a, b = np.searchsorted(nodes.tree[histograms], [tree, tree + 1])

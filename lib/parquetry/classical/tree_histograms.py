@@ -14,21 +14,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble._hist_gradient_boosting._predictor import _predict_from_binned_data
 from sklearn.ensemble._hist_gradient_boosting.histogram import HistogramBuilder
 
 from parquetry.block_cache import CachedBatch
 from parquetry.classical.tree_bins import Bins
 from parquetry.classical.tree_codes import CodeArray, chunks
+from parquetry.classical.tree_routes import AT_ONCE, Route
 from parquetry.classical.tree_samples import Bootstrap
 from parquetry.reduction import Reduction
 from parquetry.view import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
-
-NOWHERE = 65_535  # where a row goes that no node of the pass is interested in
-_NO_CATEGORIES = np.zeros((0, 8), dtype=np.uint32)
 
 
 @dataclass(frozen=True)
@@ -128,9 +125,8 @@ class TreeWork:
     ----------
     seed : int
         The tree's ``random_state``.
-    route : ndarray or None
-        scikit-learn's records of the nodes that lead to those of the pass; None where every row
-        goes to node 0.
+    route : Route or None
+        The way to the nodes of the pass; None where every row goes to node 0.
     features : ndarray of shape (n_histograms, n_drawn) or None
         The features of each node that wants histograms, ascending; None for all of them.
     n_histograms, n_gathered : int
@@ -142,7 +138,7 @@ class TreeWork:
     """
 
     seed: int
-    route: Any
+    route: Route | None
     features: Any
     n_histograms: int
     n_gathered: int
@@ -201,7 +197,7 @@ class NodePass(Reduction[NodeState, NodeState]):
 
     def __init__(self, bins: Bins, channels: Channels, works: Sequence[TreeWork], bootstrap: Bootstrap | None) -> None:
         self.channels, self.works, self.bootstrap = channels, tuple(works), bootstrap
-        self.n_codes, self.missing_code = bins.n_codes, bins.missing_code
+        self.n_codes = bins.n_codes
         self.cells = cells_of(bins)
         self.n_cells = int(self.works[-1].starts[-1]) if self.works else 0
 
@@ -245,12 +241,9 @@ class _Chunk:
 
     def add(self, work: TreeWork, state: NodeState) -> None:
         """Add what one tree wants."""
-        weights = self.weights
-        if self.task.bootstrap is not None:
-            weights = self.task.bootstrap.counts(work.seed, self.block, self.rows, self.weights)
-        order, edges = self._sorted(work, weights)
+        weights, order, edges = self._sorted(work)
         if work.n_histograms and edges[work.n_histograms] > edges[0]:
-            for histogram in self._histograms(work, weights):
+            for histogram in self._histograms(weights):
                 histogram.add(work, order, edges, state)
         gathered = order[edges[work.n_histograms] : edges[-1]]
         if len(gathered):
@@ -258,24 +251,31 @@ class _Chunk:
             w = None if weights is None else weights[gathered]
             state.rows.append(Rows(node, self.codes[gathered], self.y[:, gathered], w))
 
-    def _sorted(self, work: TreeWork, weights: Any) -> tuple[Any, IntArray]:
-        """The rows in order of their nodes, and where each node's begin and end."""
+    def _sorted(self, work: TreeWork) -> tuple[Any, Any, IntArray]:
+        """The rows' weights, the rows in order of their nodes, and where each node's begin and end."""
+        bootstrap = self.task.bootstrap
+        weights: Any = self.weights if bootstrap is None else np.empty(len(self.codes), dtype=bootstrap.kind)
+        chosen, told = [], []
+        for start in range(0, len(self.codes), AT_ONCE):
+            here = slice(start, min(start + AT_ONCE, len(self.codes)))
+            if bootstrap is not None:
+                own = None if self.weights is None else self.weights[here]
+                weights[here] = bootstrap.counts(work.seed, self.block, self.rows[here], own)
+            rows = np.arange(here.start, here.stop) if weights is None else np.flatnonzero(weights[here] != 0) + start
+            chosen.append(rows.astype(np.uint32))
+            if work.route is not None:
+                told.append(work.route.follow(self.codes, rows))
+        order = np.concatenate(chosen)
         n_nodes = work.n_histograms + work.n_gathered
         if work.route is None:
-            rows = np.arange(len(self.codes), dtype=np.uint32)
-            rows = rows if weights is None else rows[weights != 0]
-            return rows, np.array([0] + [len(rows)] * n_nodes)
-        reached = np.empty(len(self.codes))
-        _predict_from_binned_data(work.route, self.codes, _NO_CATEGORIES, self.task.missing_code, 1, reached)
-        node = reached.astype(np.uint16)
-        if weights is not None:
-            node[weights == 0] = NOWHERE
+            return weights, order, np.array([0, len(order)])
+        node = np.concatenate(told)
         # NumPy sorts 16-bit numbers stably in linear time.
-        order = np.argsort(node, kind="stable")
-        edges = np.searchsorted(node[order], np.arange(n_nodes + 1))
-        return order[: edges[-1]].astype(np.uint32), edges
+        by_node = np.argsort(node, kind="stable")
+        edges = np.searchsorted(node[by_node], np.arange(n_nodes + 1))
+        return weights, order[by_node[: edges[-1]]], edges
 
-    def _histograms(self, work: TreeWork, weights: Any) -> list[_Histogram]:
+    def _histograms(self, weights: Any) -> list[_Histogram]:
         """One builder for every two parts; those that all trees share are made once."""
         shared = self.task.bootstrap is None
         if shared and self._shared is not None:

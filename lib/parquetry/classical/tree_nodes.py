@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 
-from parquetry.classical.tree_histograms import NOWHERE
+from parquetry.classical.tree_routes import NOWHERE, Route
 
 IntArray = npt.NDArray[np.int64]
 
@@ -70,20 +69,22 @@ class Nodes:
         return numbers
 
 
-def routes(nodes: Nodes, wanted: IntArray, places: IntArray) -> dict[int, Any]:
-    """For each tree of the wanted nodes, scikit-learn's records of the way to them.
+def routes(nodes: Nodes, wanted: IntArray, places: IntArray, missing_code: int | None) -> dict[int, Route | None]:
+    """For each tree of the wanted nodes, the way to them.
 
     Parameters
     ----------
     nodes : Nodes
     wanted : ndarray of shape (n_wanted,)
-        Numbers of nodes, tree by tree.
+        Numbers of nodes.
     places : ndarray of shape (n_wanted,)
         What rows that reach them are to be told.
+    missing_code : int or None
+        The code of missing values, where there are any.
 
     Returns
     -------
-    dict of int to ndarray, or None where the wanted node is the root
+    dict of int to Route, or to None where the wanted node is the root
     """
     on_the_way = np.zeros(nodes.size, dtype=bool)
     above = wanted
@@ -92,31 +93,31 @@ def routes(nodes: Nodes, wanted: IntArray, places: IntArray) -> dict[int, Any]:
         above = nodes.parent[above]
         above = np.unique(above[above >= 0])
         above = above[~on_the_way[above]]
-    told = np.full(nodes.size, NOWHERE, dtype=np.int64)
+    told = np.full(nodes.size, NOWHERE, dtype=np.uint16)
     told[wanted] = places
     numbers = np.flatnonzero(on_the_way)
     numbers = numbers[np.argsort(nodes.tree[numbers], kind="stable")]
     trees, starts = np.unique(nodes.tree[numbers], return_index=True)
-    ends = [*starts[1:].tolist(), len(numbers)]
+    groups = np.split(numbers, starts[1:])
     return {
-        int(tree): _route(nodes, numbers[start:end], told) for tree, start, end in zip(trees, starts, ends, strict=True)
+        int(tree): None if len(own) == 1 else _route(nodes, own, told, missing_code)
+        for tree, own in zip(trees, groups, strict=True)
     }
 
 
-def _route(nodes: Nodes, numbers: IntArray, told: IntArray) -> Any:
-    """Records of some nodes of one tree, in order of number; the root comes first."""
-    if len(numbers) == 1:
-        return None
-    records = np.zeros(len(numbers) + 1, dtype=PREDICTOR_RECORD_DTYPE)
-    leads_on = np.append(told[numbers] == NOWHERE, [False])
-    records["is_leaf"] = ~leads_on
-    records["value"] = np.append(told[numbers], [NOWHERE])
-    inner = numbers[leads_on[:-1]]
-    for field, child in (("left", nodes.left[inner]), ("right", nodes.left[inner] + 1)):
-        place = np.searchsorted(numbers, child)
-        known = numbers[np.minimum(place, len(numbers) - 1)] == child
-        records[field][leads_on] = np.where(known, place, len(numbers))  # the last record is where others end
-    records["feature_idx"][leads_on] = nodes.feature[inner]
-    records["bin_threshold"][leads_on] = nodes.code[inner]
-    records["missing_go_to_left"][leads_on] = nodes.missing_left[inner]
-    return records
+def _route(nodes: Nodes, numbers: IntArray, told: Any, missing_code: int | None) -> Route:
+    """Through some nodes of one tree, in order of number: the root is the first, pairs stand together."""
+    # Both children of a node on the way are needed, for a row may go to either.
+    inner = numbers[told[numbers] == NOWHERE]
+    everything = np.unique(np.concatenate([numbers[:1], nodes.left[inner], nodes.left[inner] + 1]))
+    leads_on = np.isin(everything, inner, assume_unique=True)
+    return Route.of(
+        leads_on,
+        nodes.feature[everything],
+        nodes.code[everything],
+        nodes.missing_left[everything],
+        np.searchsorted(everything, nodes.left[everything]),
+        told[everything],
+        int(nodes.depth[everything].max()),
+        missing_code,
+    )

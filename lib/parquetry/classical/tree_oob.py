@@ -9,12 +9,11 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble._hist_gradient_boosting._predictor import _predict_from_binned_data
-from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 
 from parquetry.block_cache import CachedBatch
 from parquetry.classical.tree_bins import Bins
 from parquetry.classical.tree_codes import chunks
+from parquetry.classical.tree_routes import AT_ONCE, Route
 from parquetry.classical.tree_samples import Bootstrap
 from parquetry.errors import BadParameter
 from parquetry.fitting import Pass
@@ -23,8 +22,6 @@ from parquetry.view import FloatArray, View
 
 MOST_NUMBERS = 8_000_000
 """So many predictions come to the driver as an attribute; beyond it is the score alone."""
-
-_NO_CATEGORIES = np.zeros((0, 8), dtype=np.uint32)
 
 
 def set_oob_score(
@@ -130,15 +127,16 @@ class _OutOfBag(Reduction[_OutOfBagState, _OutOfBagState]):
         keep: bool,
     ) -> None:
         self.bootstrap, self.width, self.classes, self.target, self.keep = bootstrap, width, classes, target, keep
-        self.missing_code = bins.missing_code
-        self.trees = [(int(t.random_state), _records(t.tree_, bins), t.tree_.value) for t in forest.estimators_]
+        self.trees = [(int(t.random_state), _route(t.tree_, bins), t.tree_.value) for t in forest.estimators_]
 
     def partial(self, batch: CachedBatch) -> _OutOfBagState:  # type: ignore[override]
         states = []
-        start = 0
+        begin = 0
         for codes in chunks(batch.arrays):
-            states.append(self._chunk(batch, codes, slice(start, start + len(codes))))
-            start += len(codes)
+            for start in range(0, len(codes), AT_ONCE):
+                rows = np.arange(start, min(start + AT_ONCE, len(codes)))
+                states.append(self._some(batch, codes, rows, slice(begin + start, begin + start + len(rows))))
+            begin += len(codes)
         return reduce(self.merge, states)
 
     def merge(self, left: _OutOfBagState, right: _OutOfBagState) -> _OutOfBagState:
@@ -155,7 +153,7 @@ class _OutOfBag(Reduction[_OutOfBagState, _OutOfBagState]):
             left.targets + right.targets,
         )
 
-    def _chunk(self, batch: CachedBatch, codes: Any, here: slice) -> _OutOfBagState:
+    def _some(self, batch: CachedBatch, codes: Any, rows: Any, here: slice) -> _OutOfBagState:
         y = batch.arrays["y"][:, here].astype(np.float64).T
         if self.target[0] is not None:
             y = y * self.target[1] + self.target[0]
@@ -163,12 +161,10 @@ class _OutOfBag(Reduction[_OutOfBagState, _OutOfBagState]):
         weights = None if weights is None else weights[here]
         predicted = np.zeros((*y.shape, self.width))
         seen = np.zeros(len(y), dtype=np.int64)
-        leaf = np.empty(len(y))
-        for seed, records, value in self.trees:
-            out = self.bootstrap.counts(seed, batch.block, batch.rows[here], weights) == 0
-            _predict_from_binned_data(records, codes, _NO_CATEGORIES, self.missing_code, 1, leaf)
-            predicted[out] += value[leaf[out].astype(np.intp)]
-            seen += out
+        for seed, route, value in self.trees:
+            out = np.flatnonzero(self.bootstrap.counts(seed, batch.block, batch.rows[here], weights) == 0)
+            predicted[out] += value[route.follow(codes, rows[out])]
+            seen[out] += 1
         unseen = int((seen == 0).sum())
         predicted /= np.maximum(seen, 1)[:, None, None]
         right = int((predicted.argmax(axis=2) == y).all(axis=1).sum()) if self.classes else 0
@@ -179,14 +175,26 @@ class _OutOfBag(Reduction[_OutOfBagState, _OutOfBagState]):
         return _OutOfBagState(len(y), unseen, right, error, mean, squares, *kept)
 
 
-def _records(tree: Any, bins: Bins) -> Any:
-    """A tree on codes: scikit-learn's records, whose values are the nodes' numbers."""
-    records = np.zeros(tree.node_count, dtype=PREDICTOR_RECORD_DTYPE)
+def _route(tree: Any, bins: Bins) -> Route:
+    """A finished tree on codes; rows are told the number of their leaf."""
     inner = tree.children_left >= 0
-    records["value"] = np.arange(tree.node_count)
-    records["is_leaf"] = ~inner
-    for field, column in (("left", tree.children_left), ("right", tree.children_right), ("feature_idx", tree.feature)):
-        records[field][inner] = column[inner]
-    records["bin_threshold"][inner] = bins.codes_of(tree.feature[inner], tree.threshold[inner])
-    records["missing_go_to_left"] = tree.missing_go_to_left
-    return records
+    order = np.empty(tree.node_count, dtype=np.int64)
+    # The two children of a node stand together: the root, then pairs in the order of their parents.
+    order[0] = 0
+    order[1::2], order[2::2] = tree.children_left[inner], tree.children_right[inner]
+    left = np.zeros(tree.node_count, dtype=np.int64)
+    left[inner] = 1 + 2 * np.arange(int(inner.sum()))
+    code = np.zeros(tree.node_count, dtype=np.int64)
+    code[inner] = bins.codes_of(tree.feature[inner], tree.threshold[inner])
+    missing_code = bins.missing_code if bins.missing.any() else None
+    sides = tree.missing_go_to_left.astype(bool)
+    return Route.of(
+        inner[order],
+        tree.feature[order],
+        code[order],
+        sides[order],
+        left[order],
+        order,
+        int(tree.max_depth),
+        missing_code,
+    )

@@ -62,6 +62,11 @@ class Bootstrap:
         """The mean count of a row, or of a unit of weight."""
         return self.drawn / self.total
 
+    @property
+    def kind(self) -> type[np.generic]:
+        """The type of counts."""
+        return np.uint32 if self.weighted or self.rate > _LARGE else np.uint8
+
     def counts(self, seed: int, block: Block, rows: Any, weights: FloatArray | None) -> npt.NDArray[Any]:
         """Each row's count, shape ``(n_rows,)``.
 
@@ -90,7 +95,7 @@ def _same_rate(drawn: npt.NDArray[np.uint32], rate: float) -> npt.NDArray[np.uin
     counts = np.zeros(len(drawn), dtype=np.uint8)
     chance = reached = float(np.exp(-rate))
     for k in range(1, 256):
-        counts += drawn >= np.uint32(min(reached * _FULL, _FULL - 1))
+        counts += (drawn >= np.uint32(min(reached * _FULL, _FULL - 1))).view(np.uint8)
         chance *= rate / k
         reached += chance
         if k > rate and chance < _RAREST:
