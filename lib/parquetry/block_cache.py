@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from parquetry.view import Batch, View
 
 Arrays = dict[str, Any]
-"""Arrays by name. A C- or Fortran-contiguous array comes back in the order that it had."""
+"""Arrays by name. A C- or Fortran-contiguous array comes back in the order that it had.
+
+A list of columns is written without being put together, and comes back as their matrix."""
 Prepare = Callable[["Batch"], Arrays]
 """What a cached view keeps of a batch. It must be picklable; its pickle is part of the key."""
 
@@ -72,6 +74,22 @@ def float_arrays(batch: Batch) -> Arrays:
     return arrays
 
 
+def column_arrays(batch: Batch) -> Arrays:
+    """The same as :func:`float_arrays`, but stored columns stay apart until they are read back.
+
+    It saves the first pass a copy of X. For reductions that ask for ``floats``, or for ``matrix``
+    in later passes only.
+    """
+    if batch.view.steps:
+        return float_arrays(batch)
+    arrays: Arrays = {"X": batch.floats}
+    if batch.view.target:
+        arrays["y"] = np.stack(batch.y_floats)
+    if batch.weights is not None:
+        arrays["w"] = batch.weights
+    return arrays
+
+
 class CachedBatch:
     """Some rows of a block as arrays; it answers like a Batch what a Reduction of numbers asks.
 
@@ -98,7 +116,9 @@ class CachedBatch:
     def matrix(self) -> Any:
         """X as a float64 array or a CSR matrix, shape ``(n_rows, n_features)``."""
         if self._matrix is None:
-            if "X" in self.arrays:
+            if isinstance(self.arrays.get("X"), list):
+                self._matrix = np.stack(self.arrays["X"]).T
+            elif "X" in self.arrays:
                 self._matrix = self.arrays["X"]
             else:
                 from scipy import sparse
@@ -115,6 +135,8 @@ class CachedBatch:
     @property
     def floats(self) -> list[Any]:
         """X as one float64 array a column."""
+        if isinstance(self.arrays.get("X"), list):
+            return list(self.arrays["X"])
         matrix = self.matrix
         return list((matrix.toarray() if hasattr(matrix, "toarray") else matrix).T)
 
@@ -334,7 +356,7 @@ class CacheWriter:
             return
         contiguous = len(rows) > 0 and int(rows[-1]) - int(rows[0]) == len(rows) - 1
         stored = dict(arrays) if contiguous else {**arrays, " rows": rows}
-        total = sum(_padded(a.nbytes, 64) for a in stored.values()) + _PAGE
+        total = sum(_padded(_nbytes(a), 64) for a in stored.values()) + _PAGE
         try:
             if not self._store.make_room(total, self._name.partition("-")[0]):
                 self._failed = True
@@ -344,6 +366,12 @@ class CacheWriter:
             start = self._pad(_PAGE)
             entry: dict[str, Any] = {"start": start, "first": int(rows[0]), "rows": len(rows), "arrays": []}
             for key, array in stored.items():
+                if isinstance(array, list):
+                    offset = self._pad(64) - start
+                    for column in array:
+                        self._write(np.ascontiguousarray(column).data.cast("B") if column.size else b"")
+                    entry["arrays"].append([key, array[0].dtype.str, (len(rows), len(array)), True, offset])
+                    continue
                 values = np.asarray(array)
                 fortran = values.ndim > 1 and values.flags.f_contiguous and not values.flags.c_contiguous
                 flat = values.T if fortran else np.ascontiguousarray(values)
@@ -439,6 +467,10 @@ class CachedFile:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
+
+
+def _nbytes(array: Any) -> int:
+    return sum(column.nbytes for column in array) if isinstance(array, list) else int(array.nbytes)
 
 
 def _padded(position: int, unit: int) -> int:

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import _is_arraylike_not_scalar
 
+from parquetry.block_cache import column_arrays
 from parquetry.classical.lloyd import Assign, Assigned, Geometry, Run, joined_labels, lloyd
 from parquetry.classical.row_weights import RowWeights
 from parquetry.classical.seeding import OVERSAMPLING, ROUNDS, Draw, DrawRows, Start, candidates, clustered, seeds
@@ -125,7 +126,7 @@ def number_of_starts(estimator: Any, default: int = 10) -> int:
 
 def rows_alone(view: View) -> View:
     """The rows without a target, cached."""
-    return replace(view, target=(), target_step=None).cached()
+    return replace(view, target=(), target_step=None).cached(column_arrays)
 
 
 def given_centers(estimator: Any, width: int) -> FloatArray:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from parquetry.block_cache import CachedBatch
 from parquetry.view import FloatArray
 
 _CHUNK_VALUES = 2**18  # about 2 MiB of float64: what a core's second-level cache holds
@@ -185,19 +186,20 @@ class Chunk:
         return Chunk(self.points.take(places), weights, self.rows[places], self.block)
 
 
-def chunks(batch: Any, mean: FloatArray, router: Router | None = None) -> Iterator[Chunk]:
+def chunks(batch: CachedBatch, mean: FloatArray, router: Router | None = None) -> Iterator[Chunk]:
     """A batch's rows in pieces, less ``mean``; a piece is overwritten by the next.
 
     How they are cut depends on the number of features alone, so that what is summed over a chunk
     is the same to the last bit whatever else is asked in the same pass.
     """
-    matrix, weights, rows = batch.matrix, batch.weights, batch.rows
-    count, width = matrix.shape
+    weights, rows, count, width = batch.weights, batch.rows, batch.num_rows, len(mean)
+    # On the first pass the columns are still apart: they are put together a chunk at a time.
+    columns = batch.arrays["X"] if isinstance(batch.arrays.get("X"), list) else None
+    matrix: Any = None if columns else batch.matrix
     sparse = hasattr(matrix, "tocsr")
     if sparse:
         matrix, step = matrix.tocsr(), _SPARSE_ROWS
     else:
-        matrix = matrix.T
         step = min(_MOST_ROWS, max(_FEWEST_ROWS, _CHUNK_VALUES // (width + 16) // 512 * 512))
         buffer = np.empty((width + 1, min(step, count)))
         buffer[width] = 1.0
@@ -208,7 +210,11 @@ def chunks(batch: Any, mean: FloatArray, router: Router | None = None) -> Iterat
             points = SparsePoints(matrix[part])
         else:
             z = buffer[:, : part.stop - start]
-            np.subtract(matrix[:, part], mean[:, None], out=z[:-1])
+            if columns:
+                for row, column, middle in zip(z, columns, mean, strict=False):
+                    np.subtract(column[part], middle, out=row)
+            else:
+                np.subtract(matrix[part].T, mean[:, None], out=z[:-1])
             points = DensePoints(z)
         yield Chunk(points, None if weights is None else weights[part], rows[part], batch.block, router)
 
