@@ -21,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, Polynomial
 import parquetry as pqy
 from parquetry import view as views
 from parquetry.fitting import make_view, run_pass
-from parquetry.metrics import predicted
+from parquetry.metrics.regression import Applied
 from parquetry.reduction import Reduction
 from parquetry.view import WIDE_BYTES, Batch
 
@@ -66,7 +66,8 @@ def test_what_a_model_makes_of_x_counts(wide_data: pqy.Dataset) -> None:
     view = make_view(wide_data, target=None, features=NUMBERS)
     model = make_pipeline(StandardScaler(), PolynomialFeatures(9), LinearRegression())
     for regressor in (model, TransformedTargetRegressor(model)):
-        assert predicted(clone(regressor).fit(x[NUMBERS], x["y"]), view).batch_rows == rows(8 * 55)
+        applied = Applied(clone(regressor).fit(x[NUMBERS], x["y"]))
+        assert replace(view, steps=(applied,)).batch_rows == rows(8 * 55)
 
 
 def test_a_step_that_fails_on_the_first_rows_bounds_nothing(wide_data: pqy.Dataset) -> None:

@@ -88,6 +88,10 @@ class WrongColumnType(ParquetryError, TypeError):
     """A column's type does not fit its role."""
 
 
+class ContinuousTarget(WrongColumnType, ValueError):
+    """A classifier's target holds measurements."""
+
+
 class DegenerateColumn(ParquetryError, ValueError):
     """A column is entirely null, or a target never varies."""
 

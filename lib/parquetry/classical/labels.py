@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from parquetry.errors import BadParameter, DegenerateColumn, WrongColumnType
+from parquetry.errors import BadParameter, ContinuousTarget, DegenerateColumn, WrongColumnType
 from parquetry.fitting import Pass
 from parquetry.foundation.counts import ColumnCounts, Counts
 from parquetry.foundation.positions import Finite, refusal, weight_column
@@ -94,7 +94,7 @@ def learn_classes(estimator: Any, view: View, *, least: int = 1) -> Generator[li
         No target; weights negative, not finite or all zero.
     NonFiniteValues
         A label is missing: column and first position.
-    WrongColumnType
+    WrongColumnType, ContinuousTarget
         Labels are of several types, or are fractions.
     DegenerateColumn
         There are fewer classes than ``least``.
@@ -193,9 +193,9 @@ def _check_labels(who: str, view: View, i: int, column: ColumnCounts, least: int
         )
     values = class_values(view, i, column)
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.floor(values)).all()):
-        raise WrongColumnType(
+        raise ContinuousTarget(
             f"{who}: the target {name!r} holds fractions, as {values[values != np.floor(values)][:1].tolist()}.",
-            why="A classifier needs classes; these look like measurements.",
+            why="Unknown label type: continuous. A classifier needs classes; these look like measurements.",
             fix="Use a regressor, or bin the target.",
         )
     if len(values) < least:

@@ -62,7 +62,8 @@ class _Facade:
             pq.write_table(table, Path(folder) / "rows.parquet", row_group_size=ROW_GROUP)
             fitted = fit(self.kind(**parameters), folder, engine="local", **roles)
         for name, value in vars(fitted).items():
-            if name not in parameters and name not in ("fit_report_", "feature_names_in_"):
+            learned = name[0] == "_" or name[-1] == "_"
+            if learned and name not in parameters and name not in ("fit_report_", "feature_names_in_"):
                 setattr(self, name, value)
         if names is not None:
             self.feature_names_in_ = names
@@ -126,7 +127,9 @@ def _validated(estimator: Any, X: Any, y: Any) -> tuple[Any, Any, Any]:
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
         )
     if y is not None and tags.target_tags.required:
-        multi = tags.target_tags.multi_output or (np.ndim(y) == 2 and tags.target_tags.two_d_labels)
+        labels = tags.classifier_tags
+        several = tags.target_tags.two_d_labels or (labels is not None and labels.multi_label)
+        multi = tags.target_tags.multi_output or (several and np.asarray(y).ndim == 2 and np.asarray(y).shape[1] > 1)
         y = _check_y(y, multi_output=multi, estimator=estimator) if not _is_text(y) else np.asarray(y)
         check_consistent_length(checked, y)
     elif y is not None:
