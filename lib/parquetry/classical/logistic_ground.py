@@ -24,7 +24,7 @@ from parquetry.classical.logistic_model import (
     null_directions,
 )
 from parquetry.classical.logistic_penalty import Bond, Gauge, Penalty
-from parquetry.classical.logistic_solver import Answer, Ask, Curved, Found, Problem, run_searches
+from parquetry.classical.logistic_solver import Answer, Ask, Found, Problem, run_searches
 from parquetry.classical.logistic_start import LogisticArrays, Sample, SampleRows, Scale, head_shift
 from parquetry.classical.logistic_sums import NO_FOLD, Losses, LossSums
 from parquetry.errors import BadParameter, TooBigForOneNode
@@ -39,8 +39,10 @@ SAMPLE_ROWS = 32_768
 
 _SAMPLE_VALUES = 2**22  # 32 MiB
 _NEWTON = 64  # with so few coefficients second derivatives cost little more than a gradient
-_CURVED = 256  # with so few they are worth a pass
-_MATRIX = 1024  # with so few the driver holds the sample's where there is an L1 penalty: it then needs rows of them
+_CURVED = 256  # with so few they are worth a pass from the start
+_MOST_CURVED = 2048  # with so few they are, where a sample's do not help
+_MATRIX = 1024  # with so few the driver holds the sample's
+_SAMPLE_WORK = 1e10  # multiplications for those: about half a second
 _SAMPLE_TOL = 1e-3  # the sample's own error is larger
 _SAMPLE_ITERATIONS = 50
 
@@ -173,17 +175,18 @@ class Ground:
             )
         return int(fitting)
 
-    def curved(self, count: int) -> Curved:
-        """When so many searches ask for second derivatives over all rows."""
-        if self.size > _CURVED or 8 * count * self.size**2 * FAN_IN > self.memory // 4:
-            return Curved.NEVER
-        return Curved.ALWAYS if self.size <= _NEWTON and count == 1 else Curved.WHERE_NEEDED
+    def patience(self, count: int) -> float:
+        """After how many questions so many searches ask for second derivatives over all rows.
 
-    def holds_matrices(self, count: int, penalty: Penalty) -> bool:
+        Those cost about as much as ``size / 30`` gradients: so many are tried first.
+        """
+        if self.size > _MOST_CURVED or 8 * count * self.size**2 * FAN_IN > self.memory // 4:
+            return np.inf
+        return 0 if self.size <= _CURVED else self.size // 30
+
+    def holds_matrices(self, count: int) -> bool:
         """Whether the driver is to hold so many matrices of second derivatives."""
-        return (
-            self.size <= (_MATRIX if penalty.l1.any() else _CURVED) and 8 * 3 * count * self.size**2 <= self.memory // 4
-        )
+        return self.size <= _MATRIX and 8 * 3 * count * self.size**2 <= self.memory // 4
 
     def problem(self, terms: Terms, starts: Sequence[FloatArray], count: int) -> Problem:
         """What one of ``count`` searches over all rows looks for."""
@@ -193,13 +196,14 @@ class Ground:
         return Problem(
             starts,
             penalty,
-            self.curved(count),
+            self.patience(count),
             gauge,
-            SampledModels(self, penalty, gauge, as_matrix=self.holds_matrices(count, penalty)),
+            SampledModels(self, penalty, gauge, as_matrix=self.holds_matrices(count)),
             max(1e-4 * self.form.tol, 1e-12),
             self.form.max_iter,
             self.least_loss if free else 0.0,
             bounded=not free,
+            newton=count == 1 and self.size <= _NEWTON and self.patience(count) == 0,
         )
 
     def evaluate(self, asked: list[tuple[int, Ask]]) -> Generator[list[Any], list[Any], list[list[Answer]]]:
@@ -299,10 +303,10 @@ class Ground:
         if not weight > 0:
             return self.null.ravel()
         own = self.penalty(terms)
-        pull = 0.0 if whole else 1.0 / max(1, self.sample.num_rows)
+        pull = 0.0 if whole else self.scale.width / max(1, self.sample.num_rows)
         penalty = Penalty(own.l1, own.l2 + pull, self.null.ravel(), own.bond)
         gauge = Gauge(self.rows, penalty)
-        matrices = self.holds_matrices(1, penalty)
+        matrices = self.holds_matrices(1)
 
         def evaluate(asked: list[tuple[int, Ask]]) -> Generator[Any, Any, list[list[Answer]]]:
             yield from ()
@@ -312,13 +316,14 @@ class Ground:
         problem = Problem(
             (start,),
             penalty,
-            Curved.ALWAYS if matrices else Curved.NEVER,
+            0 if matrices else np.inf,
             gauge,
             _OwnModels(self, penalty, gauge, as_matrix=False),
             max(1e-4 * self.form.tol, 1e-12) if whole else _SAMPLE_TOL,
             _SAMPLE_ITERATIONS,
             self.least_loss if whole and np.isinf(terms.c) else 0.0,
             bounded=not (whole and np.isinf(terms.c)),
+            newton=matrices,
             renew=True,
         )
         (found,) = _run_here(run_searches([problem], evaluate))
@@ -348,7 +353,7 @@ class SampledModels:
         sample = SampleCurvature(ground.sample, ground.scale, shaped)
         own = sample.diagonal()
         if self._ratio is None:
-            self._ratio = diagonal_ratio(own, diagonal)
+            self._ratio = diagonal_ratio(sample, diagonal)
         ratio, rest = self._ratio
         if not self.as_matrix:
             return SampleModel(sample, ratio, rest, self.penalty, self.gauge)
@@ -400,7 +405,9 @@ def prepared(
     weighted = view.sample_weight is not None or view.weight_step is not None
     moments = Moments(form.who, shown_names(view), nan=False, weighted=weighted, extremes=False)
     values = min(_SAMPLE_VALUES, fitting.memory // 128)
-    most = min(SAMPLE_ROWS, max(1, values // (view.width + 4 * rows)))
+    size = rows * (view.width + 1)
+    work = int(_SAMPLE_WORK / size**2) if size <= _MATRIX else SAMPLE_ROWS
+    most = min(SAMPLE_ROWS, work, max(1, values // (view.width + 4 * rows)))
     found, sample = yield [
         Pass(moments, cached),
         Pass(Sample(view.dataset, rows=most, values=values), cached),

@@ -22,6 +22,7 @@ _NULL = 1e-13  # relative eigenvalue below which a direction is one that the dat
 _NOTHING = 1e-20  # relative second derivative below which a column is constant but for rounding
 _MOST_SWEEPS = 1000
 _MOST_UPDATES = 30
+_SHOWN = 10.0  # rows of a sample in which a column must show itself for its products to count
 _INNER = 1e-3  # relative residual at which an iterative solution of the model is good enough
 _MOST_INNER = 1000
 
@@ -278,14 +279,20 @@ class SampleModel(Model):
         return 1.1 * max(value, 1e-3)
 
 
-def diagonal_ratio(sample: FloatArray, wanted: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """What turns a sample's diagonal into that of all rows: factors of rows and columns, and a rest.
+def diagonal_ratio(sample: SampleCurvature, wanted: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """What turns a sample's second derivatives into about those of all rows: factors, and a rest on the diagonal.
 
-    So a feature that the sample does not show still has its own curvature.
+    The diagonal becomes that of all rows. Products of two columns are shrunk, the more the fewer rows
+    of the sample a column shows itself in, or the fewer rows there are for all columns: what meets there
+    by chance is not collinear.
     """
-    shown = sample > 1e-3 * wanted
-    ratio = np.sqrt(np.divide(wanted, sample, out=np.zeros_like(wanted), where=shown))
-    return ratio, np.where(shown, 0.0, wanted)
+    own = sample.diagonal()
+    scarce = (len(own) / sample.rows) ** 3
+    noise = np.clip((_SHOWN / sample.effective_rows()) ** 2, min(1.0, scarce), 1.0)
+    noise = np.where(own > 1e-3 * wanted, noise, 1.0)
+    kept = (1.0 - noise) * wanted
+    ratio = np.sqrt(np.divide(kept, own, out=np.zeros_like(kept), where=own > 0))
+    return ratio, noise * wanted
 
 
 class SampleCurvature:
@@ -310,6 +317,11 @@ class SampleCurvature:
         weights = np.ones(sample.num_rows) if sample.weights is None else sample.weights
         self._weights = weights / weights.sum()
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self._weights)
+
     def product(self, direction: FloatArray) -> FloatArray:
         """The second derivatives times a direction of ``n_rows_of_coefs * width`` numbers."""
         scores = self._rows.scores(self._scale.cached(direction.reshape(self._shape)))
@@ -322,5 +334,17 @@ class SampleCurvature:
 
     def diagonal(self) -> FloatArray:
         """Of the second derivatives."""
-        bends = self._shares * (1.0 - self._shares) * self._weights
-        return self._scale.diagonal(self._rows.squares(bends)).ravel()
+        return self._scale.diagonal(self._rows.squares(self._bends())).ravel()
+
+    def effective_rows(self) -> FloatArray:
+        """How many equal rows would tell as much of each column: few where few rows make up its diagonal."""
+        rows, bends = self._rows, self._bends()
+        square = rows.x.multiply(rows.x).tocsr() if rows.sparse else rows.x * rows.x
+        squared = Chunk(square, rows.codes, None, None)
+        once, twice = squared.products(bends), squared.squares(bends**2)
+        twice = np.delete(twice, np.s_[once.shape[1] - 1 : -1], axis=1)
+        found = np.divide(once**2, twice, out=np.ones_like(once), where=twice > 0)
+        return np.maximum(found[:, : self._scale.width], 1.0).ravel()
+
+    def _bends(self) -> FloatArray:
+        return np.asarray(self._shares * (1.0 - self._shares) * self._weights)
