@@ -24,6 +24,7 @@ _MODULES = (
     "parquetry.classical.dummy",
     "parquetry.classical.linear",
     "parquetry.classical.logistic",
+    "parquetry.classical.logistic_cv",
     "parquetry.classical.target",
 )
 _ENTRIES: dict[type, Entry] = {}
