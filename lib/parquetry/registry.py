@@ -25,6 +25,7 @@ _MODULES = (
     "parquetry.classical.dummy",
     "parquetry.classical.linear",
     "parquetry.classical.logistic",
+    "parquetry.classical.logistic_cv",
     "parquetry.classical.svm",
     "parquetry.classical.target",
 )

@@ -21,10 +21,11 @@ from parquetry.classical.logistic_ground import (
     Terms,
     _run_here,
 )
-from parquetry.classical.logistic_model import MatrixModel, Model, SampleCurvature, SampleModel, diagonal_ratio
+from parquetry.classical.logistic_model import MatrixModel, Model
 from parquetry.classical.logistic_penalty import Gauge, Penalty
+from parquetry.classical.logistic_sample import Sample, SampleCurvature, SampleModel, SampleRows, diagonal_ratio
 from parquetry.classical.logistic_solver import Answer, Ask, Found, Problem, run_searches
-from parquetry.classical.logistic_start import LogisticArrays, Sample, SampleRows, Scale, head_shift
+from parquetry.classical.logistic_start import LogisticArrays, Scale, head_shift
 from parquetry.classical.logistic_sums import Chunk
 from parquetry.classical.svm_losses import Margin, SquaredLosses, bends, cached_target, outer_sums
 from parquetry.errors import BadParameter, TooBigForOneNode
@@ -87,7 +88,7 @@ class MarginGround(Ground):
 
     def _sample_solution(self, terms: Terms, model: int) -> FloatArray:
         """The model of the sample alone, drawn a little to 0 where the sample is not all of the data."""
-        weight = self.sample_weight
+        weight = self.sample.weight
         if not weight > 0 or self.form.max_iter < 1:
             return self.null.ravel()
         own = self.penalty(terms)
@@ -116,12 +117,6 @@ class MarginGround(Ground):
 
     def _holds_matrices(self, count: int) -> bool:
         return self.size <= MATRIX and 8 * 3 * count * self.size**2 <= self.memory // 4
-
-    @property
-    def sample_weight(self) -> float:
-        """The sample's weights added up."""
-        weights = self.sample.weights
-        return float(self.sample.num_rows if weights is None else weights.sum())
 
     @property
     def _tol(self) -> float:
@@ -155,7 +150,9 @@ class MarginModels:
         if self.own:
             self._ratio = np.ones_like(own), np.zeros_like(own)
         elif self._ratio is None:
-            self._ratio = diagonal_ratio(sample, diagonal)
+            # Without any row inside its margin the sample says nothing.
+            nothing = np.zeros_like(own), diagonal
+            self._ratio = diagonal_ratio(sample, diagonal) if sample.rows else nothing
         ratio, rest = self._ratio
         if not self.as_matrix:
             return SampleModel(sample, ratio, rest, self.penalty, Gauge(1, self.penalty))
@@ -179,7 +176,7 @@ class MarginCurvature(SampleCurvature):
         excess = ground.margin.excess(models, every, every.scores(self._scale.cached(point[None])))
         bent = bends(excess, ground.margin.weights(models, every))[0]
         active = np.flatnonzero(bent)
-        self._weights = bent[active] / ground.sample_weight
+        self._weights = bent[active] / ground.sample.weight
         self._rows = Chunk(every.x[active] if every.sparse else every.x[:, active], every.codes[active], None, None)
 
     def product(self, direction: FloatArray) -> FloatArray:
@@ -193,7 +190,7 @@ class MarginCurvature(SampleCurvature):
         return self._scale.curvature(outer_sums(x, self._weights), 1)
 
     def _bends(self) -> FloatArray:
-        return self._weights[None]
+        return np.asarray(self._weights[None])
 
 
 def prepared_margins(

@@ -223,7 +223,7 @@ class _Search:
 
     def _sample_solution(self) -> FloatArray:
         """The minimum of the sample alone."""
-        weight = self.ground.sample_weight
+        weight = self.ground.sample.weight
         if not weight > 0:
             return self.base
         band = _whole_band(self.chunk, self.ground, self.model)
