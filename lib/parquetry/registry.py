@@ -35,6 +35,7 @@ _MODULES = (
     "parquetry.classical.lars",
     "parquetry.classical.linear",
     "parquetry.classical.logistic",
+    "parquetry.classical.logistic_cv",
     "parquetry.classical.minibatch",
     "parquetry.classical.mixture",
     "parquetry.classical.naive_bayes",

@@ -20,7 +20,7 @@ import parquetry as pqy
 from parity import assert_same_learned, fit_both
 from parquetry.classical import logistic_ground, svm_ground, svm_kinks
 from parquetry.classical.svm_interior import hinge_minimum
-from parquetry.errors import BadParameter, DegenerateColumn, NonFiniteValues, WrongColumnType
+from parquetry.errors import BadParameter, DegenerateColumn, NonFiniteValues, TooBigForOneNode, WrongColumnType
 
 N, K = 400, 4
 FEATURES = [f"x{i}" for i in range(K)]
@@ -211,11 +211,11 @@ def test_sparse_features_and_wide_ones(local: Any, write_parquet: Any, loss: str
 
 
 @pytest.mark.usefixtures("small_sample")
-@pytest.mark.parametrize(("curved", "matrix"), [(0, 0), (0, 64)])
+@pytest.mark.parametrize("matrix", [0, 64])
 def test_without_second_derivatives_over_all_rows(
-    local: Any, svm_data: Any, monkeypatch: pytest.MonkeyPatch, curved: int, matrix: int
+    local: Any, svm_data: Any, monkeypatch: pytest.MonkeyPatch, matrix: int
 ) -> None:
-    monkeypatch.setattr(svm_ground, "_CURVED", curved)
+    monkeypatch.setattr(logistic_ground, "_MOST_CURVED", 0)
     monkeypatch.setattr(svm_ground, "MATRIX", matrix)
     folder = svm_data(off_center)
     estimators = [CLASSIFIERS[0], CLASSIFIERS[1], REGRESSORS[3]]
@@ -304,6 +304,11 @@ def test_kernel_machines_stay_on_one_node(local: Any, svm_data: Any) -> None:
 def test_what_scikit_learn_refuses(local: Any, svm_data: Any, estimator: Any, message: str) -> None:
     with pytest.raises(BadParameter, match=message):
         pqy.fit(estimator, svm_data(), target="two", features=FEATURES, engine=local)
+
+
+def test_too_many_coefficients_for_the_driver(local: Any, svm_data: Any) -> None:
+    with pytest.raises(TooBigForOneNode, match="LinearSVC: 5 coefficients need"):
+        pqy.fit(LinearSVC(), svm_data(), target="two", features=FEATURES, engine=local, memory=4_000)
 
 
 def test_bad_input(local: Any, write_parquet: Any) -> None:

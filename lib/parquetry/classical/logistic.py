@@ -55,7 +55,6 @@ def fit_logistic_regression(estimator: Any, view: View, fitting: Fitting) -> Ask
     terms = terms_of(estimator)
     classes, weighted, seen = yield from classes_of(estimator, view)
     ground = yield from prepared(form_of(estimator), seen, classes, weighted, fitting, lasso=terms.l1_ratio > 0)
-    ground.most_at_once()
     (found,) = yield from ground.solve([terms], ground.starts([terms]))
     warn_of_trouble(type(estimator).__name__, [found])
     estimator.classes_ = classes.values

@@ -15,17 +15,11 @@ import numpy as np
 
 from parquetry.classical.folds import Folds
 from parquetry.classical.labels import Classes
-from parquetry.classical.logistic_model import (
-    MatrixModel,
-    Model,
-    SampleCurvature,
-    SampleModel,
-    diagonal_ratio,
-    null_directions,
-)
+from parquetry.classical.logistic_model import null_directions
 from parquetry.classical.logistic_penalty import Bond, Gauge, Penalty
-from parquetry.classical.logistic_solver import Answer, Ask, Curved, Found, Problem, run_searches
-from parquetry.classical.logistic_start import LogisticArrays, Sample, SampleRows, Scale, head_shift
+from parquetry.classical.logistic_sample import MOST_UPDATES, Sample, SampledModels, SampleRows
+from parquetry.classical.logistic_solver import Answer, Ask, Found, Problem, run_searches
+from parquetry.classical.logistic_start import LogisticArrays, Scale, head_shift
 from parquetry.classical.logistic_sums import NO_FOLD, Losses, LossSums
 from parquetry.errors import BadParameter, TooBigForOneNode
 from parquetry.fitting import Fitting, Pass
@@ -39,8 +33,10 @@ SAMPLE_ROWS = 32_768
 
 _SAMPLE_VALUES = 2**22  # 32 MiB
 _NEWTON = 64  # with so few coefficients second derivatives cost little more than a gradient
-_CURVED = 256  # with so few they are worth a pass
-_MATRIX = 1024  # with so few the driver holds the sample's where there is an L1 penalty: it then needs rows of them
+_CURVED = 256  # with so few they are worth a pass from the start
+_MOST_CURVED = 2048  # with so few they are, where a sample's do not help
+_MATRIX = 1024  # with so few the driver holds the sample's
+_SAMPLE_WORK = 1e10  # multiplications for those: about half a second
 _SAMPLE_TOL = 1e-3  # the sample's own error is larger
 _SAMPLE_ITERATIONS = 50
 
@@ -155,35 +151,21 @@ class Ground:
         return Bond(normals, 0.0 if scaling is None else scaling**2 / (strength * length**2))
 
     def most_at_once(self) -> int:
-        """How many searches the memory holds.
+        """How many searches the memory holds."""
+        return max(1, self.memory // 2 // _search_bytes(self.size, self.rows, self.sample.num_rows))
 
-        Raises
-        ------
-        TooBigForOneNode
-            None.
+    def patience(self, count: int) -> float:
+        """After how many questions so many searches ask for second derivatives over all rows.
+
+        Those cost about as much as ``size / 30`` gradients: so many are tried first.
         """
-        each = 8 * self.size * (3 * FAN_IN + 70) + 8 * self.rows * self.sample.num_rows
-        fitting = self.memory // 2 // each
-        if fitting < 1:
-            raise TooBigForOneNode(
-                f"{self.form.who}: {self.size:,} coefficients need {each / 2**30:.2f} GiB on the driver and in a "
-                f"merge; {self.memory / 2 / 2**30:.2f} GiB are allowed.",
-                why="The coefficients of all classes, their gradients and past steps are held at once.",
-                fix="Use fewer features or classes, or allow more with memory=.",
-            )
-        return int(fitting)
+        if self.size > _MOST_CURVED or 8 * count * self.size**2 * FAN_IN > self.memory // 4:
+            return np.inf
+        return 0 if self.size <= _CURVED else self.size // 30
 
-    def curved(self, count: int) -> Curved:
-        """When so many searches ask for second derivatives over all rows."""
-        if self.size > _CURVED or 8 * count * self.size**2 * FAN_IN > self.memory // 4:
-            return Curved.NEVER
-        return Curved.ALWAYS if self.size <= _NEWTON and count == 1 else Curved.WHERE_NEEDED
-
-    def holds_matrices(self, count: int, penalty: Penalty) -> bool:
+    def holds_matrices(self, count: int) -> bool:
         """Whether the driver is to hold so many matrices of second derivatives."""
-        return (
-            self.size <= (_MATRIX if penalty.l1.any() else _CURVED) and 8 * 3 * count * self.size**2 <= self.memory // 4
-        )
+        return self.size <= _MATRIX and 8 * 3 * count * self.size**2 <= self.memory // 4
 
     def problem(self, terms: Terms, starts: Sequence[FloatArray], count: int) -> Problem:
         """What one of ``count`` searches over all rows looks for."""
@@ -193,13 +175,14 @@ class Ground:
         return Problem(
             starts,
             penalty,
-            self.curved(count),
+            self.patience(count),
             gauge,
-            SampledModels(self, penalty, gauge, as_matrix=self.holds_matrices(count, penalty)),
+            SampledModels(self.sample, self.scale, self.rows, penalty, gauge, as_matrix=self.holds_matrices(count)),
             max(1e-4 * self.form.tol, 1e-12),
             self.form.max_iter,
             self.least_loss if free else 0.0,
             bounded=not free,
+            newton=count == 1 and self.size <= _NEWTON and self.patience(count) == 0,
         )
 
     def evaluate(self, asked: list[tuple[int, Ask]]) -> Generator[list[Any], list[Any], list[list[Answer]]]:
@@ -211,18 +194,6 @@ class Ground:
         """Search over all rows for several models at once, each from the best of its starts."""
         problems = [self.problem(t, s, len(terms)) for t, s in zip(terms, starts, strict=True)]
         return run_searches(problems, lambda asked: self.evaluate([(terms[i].fold, ask) for i, ask in asked]))
-
-    def sample_curvature(self, point: FloatArray) -> FloatArray:
-        """Second derivatives of the sample's mean loss."""
-        sums = Losses(self.scale.cached(point)[None], curved=(0,)).partial(self.sample)
-        assert sums.curvature is not None  # noqa: S101
-        return self.scale.curvature(sums.curvature[0], self.rows) / self.sample_weight
-
-    @property
-    def sample_weight(self) -> float:
-        """The sample's weights added up."""
-        weights = self.sample.weights
-        return float(self.sample.num_rows if weights is None else weights.sum())
 
     def starts(self, terms: Sequence[Terms]) -> list[tuple[FloatArray, ...]]:
         """Where searches may start: the sample's solution, found from its neighbor's; or without features."""
@@ -295,14 +266,14 @@ class Ground:
         Where it is not all of the data, it is drawn a little to the model without features: a sample
         may be separable, or miss a class, where the data are not.
         """
-        whole, weight = self.whole, self.sample_weight
+        whole, weight = self.whole, self.sample.weight
         if not weight > 0:
             return self.null.ravel()
         own = self.penalty(terms)
-        pull = 0.0 if whole else 1.0 / max(1, self.sample.num_rows)
+        pull = 0.0 if whole else self.scale.width / max(1, self.sample.num_rows)
         penalty = Penalty(own.l1, own.l2 + pull, self.null.ravel(), own.bond)
         gauge = Gauge(self.rows, penalty)
-        matrices = self.holds_matrices(1, penalty)
+        matrices = self.holds_matrices(1)
 
         def evaluate(asked: list[tuple[int, Ask]]) -> Generator[Any, Any, list[list[Answer]]]:
             yield from ()
@@ -312,57 +283,18 @@ class Ground:
         problem = Problem(
             (start,),
             penalty,
-            Curved.ALWAYS if matrices else Curved.NEVER,
+            0 if matrices else np.inf,
             gauge,
-            _OwnModels(self, penalty, gauge, as_matrix=False),
+            SampledModels(self.sample, self.scale, self.rows, penalty, gauge, as_matrix=False, alone=True),
             max(1e-4 * self.form.tol, 1e-12) if whole else _SAMPLE_TOL,
             _SAMPLE_ITERATIONS,
             self.least_loss if whole and np.isinf(terms.c) else 0.0,
             bounded=not (whole and np.isinf(terms.c)),
+            newton=matrices,
             renew=True,
         )
         (found,) = _run_here(run_searches([problem], evaluate))
         return np.asarray(found.point)
-
-
-class SampledModels:
-    """Makes models of a sample; the first one says how it differs from all rows.
-
-    Parameters
-    ----------
-    ground : Ground
-    penalty : Penalty
-    gauge : Gauge
-    as_matrix : bool
-        Whether the second derivatives are held as a matrix.
-    """
-
-    def __init__(self, ground: Ground, penalty: Penalty, gauge: Gauge, *, as_matrix: bool) -> None:
-        self.ground, self.penalty, self.gauge, self.as_matrix = ground, penalty, gauge, as_matrix
-        self._ratio: tuple[FloatArray, FloatArray] | None = None
-
-    def __call__(self, point: FloatArray, diagonal: FloatArray) -> Model:
-        """The model at a point; ``diagonal`` is that of all rows at the first one."""
-        ground = self.ground
-        shaped = point.reshape(ground.rows, ground.scale.width)
-        sample = SampleCurvature(ground.sample, ground.scale, shaped)
-        own = sample.diagonal()
-        if self._ratio is None:
-            self._ratio = diagonal_ratio(own, diagonal)
-        ratio, rest = self._ratio
-        if not self.as_matrix:
-            return SampleModel(sample, ratio, rest, self.penalty, self.gauge)
-        matrix = ground.sample_curvature(shaped) * np.outer(ratio, ratio) + np.diag(rest)
-        matrix = self.gauge.without(self.gauge.without(matrix).T)
-        return MatrixModel(matrix + np.diag(self.penalty.l2) + self.gauge.matrix(ratio**2 * own + rest))
-
-
-class _OwnModels(SampledModels):
-    """Models of a sample for a search on the sample alone."""
-
-    def __call__(self, point: FloatArray, diagonal: FloatArray) -> Model:
-        self._ratio = np.ones_like(diagonal), np.zeros_like(diagonal)
-        return super().__call__(point, diagonal)
 
 
 def prepared(
@@ -389,6 +321,15 @@ def prepared(
         Whether there is an L1 penalty.
     folds : Folds or None
         Of a cross-validation.
+
+    Raises
+    ------
+    TooBigForOneNode
+        One model alone takes more than the memory allows.
+    NonFiniteValues
+        NaN or infinity in a feature: column and first position.
+    BadParameter
+        A weight is negative, or none is positive.
     """
     free = form.intercept and form.intercept_scaling is None
     # An L1 penalty of the intercept, or of a column that stands for it, has corners where the original
@@ -400,7 +341,10 @@ def prepared(
     weighted = view.sample_weight is not None or view.weight_step is not None
     moments = Moments(form.who, shown_names(view), nan=False, weighted=weighted, extremes=False)
     values = min(_SAMPLE_VALUES, fitting.memory // 128)
-    most = min(SAMPLE_ROWS, max(1, values // (view.width + 4 * rows)))
+    size = rows * (view.width + 1)
+    _refuse_too_big(form.who, size, _search_bytes(size, rows, 1), fitting.memory)
+    work = int(_SAMPLE_WORK / size**2) if size <= _MATRIX else SAMPLE_ROWS
+    most = min(SAMPLE_ROWS, work, max(1, values // (view.width + 4 * rows)))
     found, sample = yield [
         Pass(moments, cached),
         Pass(Sample(view.dataset, rows=most, values=values), cached),
@@ -413,13 +357,24 @@ def prepared(
     if free:
         null[:, -1] = _log_shares(classes, class_weight)
     # Every row's loss is below log 2 where it is told apart from all other classes: the sum proves it.
-    least = np.log(2.0) * (_least_positive(found.least_weight, weighted=weighted)) / weight
+    least = np.log(2.0) * (found.least_weight if weighted else 1.0) / weight
     return Ground(form, cached, scale, rows, weight, least, not free and centered, sample, null, fitting.memory)
 
 
-def _least_positive(least_weight: float, *, weighted: bool) -> float:
-    """The smallest weight; a weight of 0 would prove nothing, a tiny one hardly more."""
-    return float(least_weight) if weighted else 1.0
+def _search_bytes(size: int, rows: int, sample_rows: int) -> int:
+    """What a search holds: gradients that meet in a merge, past steps, and the sample's shares."""
+    return 8 * size * (3 * FAN_IN + 2 * MOST_UPDATES + 10) + 8 * rows * sample_rows
+
+
+def _refuse_too_big(who: str, size: int, needed: int, memory: int) -> None:
+    if needed <= memory // 2:
+        return
+    raise TooBigForOneNode(
+        f"{who}: {size:,} coefficients need {needed / 2**30:.2f} GiB on the driver and in a merge; "
+        f"{memory / 2 / 2**30:.2f} GiB are allowed.",
+        why="The coefficients of all classes, their gradients and past steps are held at once.",
+        fix="Use fewer features or classes, or allow more with memory=.",
+    )
 
 
 def _log_shares(classes: Classes, class_weight: FloatArray) -> FloatArray:

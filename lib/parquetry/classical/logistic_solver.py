@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -26,14 +25,6 @@ _NOISE = 1e-10  # relative decrease of the objective that rounding may hide
 _ROUNDING = 1e-18  # relative decrease below which nothing is left to gain
 _NEAR = 0.1  # relative step below which the speed of convergence tells what is left
 _POOR = 0.3  # steps that shrink less than so call for new second derivatives
-
-
-class Curved(Enum):
-    """When second derivatives over all rows are asked for."""
-
-    ALWAYS = "always"
-    WHERE_NEEDED = "where needed"
-    NEVER = "never"
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,9 @@ class Problem:
     starts : sequence of ndarray of shape (size,)
         The best of them is the start.
     penalty : Penalty
-    curved : Curved
+    patience : float
+        Questions after which second derivatives over all rows are asked for where steps shrink slowly, and
+        so many again before the next time; inf for never. Until then a sample's do.
     gauge : Gauge
     model : callable
         Takes a point and the diagonal over all rows, gives a model made of a sample.
@@ -85,19 +78,22 @@ class Problem:
         A mean loss below it proves that the classes are separable and the objective has no minimum.
     bounded : bool, default True
         Whether every coefficient is penalized, so that there is a minimum.
+    newton : bool, default False
+        Whether they are asked for at every point.
     renew : bool, default False
         Whether a model of a sample costs nothing and is made anew after every step.
     """
 
     starts: Sequence[FloatArray]
     penalty: Penalty
-    curved: Curved
+    patience: float
     gauge: Gauge
     model: Callable[[FloatArray, FloatArray], Model]
     tol: float
     max_iter: int
     separable_below: float = 0.0
     bounded: bool = True
+    newton: bool = False
     renew: bool = False
 
 
@@ -137,13 +133,17 @@ class _Search:
         self.curvature: FloatArray | None = None
         self.diagonal: FloatArray | None = None
         self.iterations = 0
+        self.exact_from = problem.patience
         self.step: FloatArray | None = None  # the last one, where it was taken in full
         self.size = np.inf
 
     def ask(self, points: Sequence[FloatArray], curved: int) -> Generator[Ask, list[Answer], list[Answer]]:
+        """Ask; second derivatives of the first points are wanted if it is time for them."""
+        curved = curved if self.iterations >= self.exact_from else 0
         self.iterations += 1
-        never = self.problem.curved is Curved.NEVER
-        answers = yield Ask(points, 0 if never else curved, never and self.diagonal is None)
+        if curved:
+            self.exact_from = self.iterations - 1 + self.problem.patience
+        answers = yield Ask(points, curved, self.model is None and not curved)
         return answers
 
     def objective(self, point: FloatArray, answer: Answer) -> float:
@@ -187,7 +187,7 @@ def search(problem: Problem) -> Generator[Ask, list[Answer], Found]:
     answers = yield from state.ask(problem.starts, 1)
     best = int(np.argmin([state.objective(p, a) for p, a in zip(problem.starts, answers, strict=True)]))
     state.point = problem.starts[best]
-    if best and problem.curved is not Curved.NEVER:
+    if answers[best].curvature is None and answers[0].curvature is not None:
         answers[best : best + 1] = yield from state.ask([state.point], 1)
     state.move(state.point, answers[best])
     while True:
@@ -208,7 +208,7 @@ def search(problem: Problem) -> Generator[Ask, list[Answer], Found]:
         state.step, state.size = step, size
         moved = yield from _advance(state, target, expected, poor=ratio > _POOR)
         if not moved:
-            return state.found(state.point, "stalled")
+            return state.found(state.point, "stalled" if -expected > _NOISE * state.value else "")
 
 
 def _largest(point: FloatArray) -> float:
@@ -222,7 +222,7 @@ def _error_after(state: _Search, size: float, ratio: float) -> float:
     """
     if ratio > 0.5 or state.size > _NEAR:
         return size
-    newton = state.fresh and state.problem.curved is Curved.ALWAYS
+    newton = state.fresh and state.problem.newton
     return min(size, size * (ratio**2 if newton else ratio / (1.0 - ratio)))
 
 
@@ -236,8 +236,8 @@ def _runs_away(state: _Search, step: FloatArray, ratio: float, expected: float) 
 
 def _advance(state: _Search, target: FloatArray, expected: float, *, poor: bool) -> Generator[Ask, list[Answer], bool]:
     """Take the step, or the best of several shorter ones; False where none of them lowers the objective."""
-    always = state.problem.curved is Curved.ALWAYS
-    (answer,) = yield from state.ask([target], int(always or poor))
+    newton = state.problem.newton
+    (answer,) = yield from state.ask([target], int(newton or poor))
     value = state.objective(target, answer)
     hidden = -expected <= _NOISE * state.value
     if value <= state.value + _SUFFICIENT * expected or (hidden and value <= state.value * (1.0 + _NOISE)):
@@ -245,7 +245,7 @@ def _advance(state: _Search, target: FloatArray, expected: float, *, poor: bool)
         return True
     step, state.step = target - state.point, None
     points = [state.point + share * step for share in _SHARES]
-    answers = yield from state.ask(points, len(points) if always else 0)
+    answers = yield from state.ask(points, len(points) if newton else 0)
     values = [state.objective(p, a) for p, a in zip(points, answers, strict=True)]
     best = int(np.argmin(values))
     if values[best] < state.value:
@@ -253,11 +253,12 @@ def _advance(state: _Search, target: FloatArray, expected: float, *, poor: bool)
         return True
     if state.fresh:
         return False
-    if state.problem.curved is Curved.NEVER:
+    if state.curvature is None and state.diagonal is not None:
         state.renew(state.point)
-    else:
-        (answer,) = yield from state.ask([state.point], 1)
-        state.move(state.point, answer)
+        return True
+    state.exact_from = min(state.exact_from, state.iterations)
+    (answer,) = yield from state.ask([state.point], 1)
+    state.move(state.point, answer)
     return True
 
 

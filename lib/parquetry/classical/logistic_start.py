@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
 from parquetry.block_cache import Arrays
 from parquetry.classical.folds import Folds
-from parquetry.dataset import Dataset
 from parquetry.foundation.moments import MomentsState
-from parquetry.reduction import Reduction
-from parquetry.view import Batch, Columns, FloatArray, View
+from parquetry.view import Batch, Columns, FloatArray, View, float_column
 
-_GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: its multiples are spread evenly, whatever the rows' period
 _HEAD_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
 class LogisticArrays:
-    """What a cached view keeps: X less a shift, class codes ``y``, weights ``w``, and ``fold``.
+    """What a cached view keeps: X less a shift, class codes ``y``, weights ``w``, and for folds more.
+
+    With folds it keeps each row's ``fold``; and where there are class weights, ``score_w``, the
+    sample weights without them, by which held-out rows are scored.
 
     Parameters
     ----------
@@ -43,6 +41,9 @@ class LogisticArrays:
             arrays["w"] = batch.weights
         if self.folds is not None:
             arrays["fold"] = self.folds.of(batch).astype(np.int32)
+            name = batch.view.sample_weight
+            if name is not None and batch.view.weight_step is not None:
+                arrays["score_w"] = float_column(batch.table.column(name))
         return arrays
 
     def _features(self, batch: Batch) -> Arrays:
@@ -165,77 +166,3 @@ class SampleSize:
 
     rows: int
     values: int
-
-
-class SampleRows:
-    """Sampled rows; they answer what :class:`~parquetry.classical.logistic_sums.Losses` asks of a batch.
-
-    Parameters
-    ----------
-    matrix : ndarray or CSR matrix of shape (n_rows, n_features)
-    arrays : dict of str to ndarray
-    """
-
-    def __init__(self, matrix: Any, arrays: Arrays) -> None:
-        self.matrix, self.arrays = matrix, arrays
-
-    @property
-    def num_rows(self) -> int:
-        """How many."""
-        return int(self.matrix.shape[0])
-
-    @property
-    def weights(self) -> Any:
-        """Sample weights, or None."""
-        return self.arrays.get("w")
-
-
-class Sample(Reduction[list[Arrays], SampleRows]):
-    """Some rows from all over the data: which ones follows from their places alone.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    rows : int
-        About so many in all.
-    values : int
-        At most about so many stored values of X in all.
-    """
-
-    label = "sample"
-
-    def __init__(self, dataset: Dataset, *, rows: int, values: int) -> None:
-        self.total, self.rows, self.values = dataset.num_rows, rows, values
-        lengths = [block.num_rows for block in dataset.blocks]
-        starts = [0, *accumulate(lengths)][:-1]
-        self.starts = {block.index: start for block, start in zip(dataset.blocks, starts, strict=True)}
-
-    def partial(self, batch: Any) -> list[Arrays]:
-        chosen, matrix = self._chosen(batch), batch.matrix
-        if hasattr(matrix, "tocsr"):
-            # However full the rows are, a batch gives no more than its share of the values.
-            share = self.values * batch.num_rows / self.total
-            filled = np.cumsum(np.diff(matrix.indptr)[chosen])
-            chosen = chosen[: int(np.searchsorted(filled, share, side="right"))]
-            x = matrix[chosen]
-        else:
-            x = matrix.T.take(chosen, axis=1)
-        return [{"X": x, **{k: v[chosen] for k, v in batch.arrays.items() if not k.startswith("X")}}]
-
-    def merge(self, left: list[Arrays], right: list[Arrays]) -> list[Arrays]:
-        return left + right
-
-    def finish(self, state: list[Arrays]) -> SampleRows:
-        from scipy import sparse
-
-        parts = [arrays["X"] for arrays in state]
-        x = sparse.vstack(parts).tocsr() if hasattr(parts[0], "tocsr") else np.concatenate(parts, axis=1).T
-        rest = {k: np.concatenate([arrays[k] for arrays in state]) for k in state[0] if k != "X"}
-        return SampleRows(x, rest)
-
-    def _chosen(self, batch: Any) -> Any:
-        if self.total <= self.rows:
-            return np.arange(batch.num_rows)
-        places = (self.starts[batch.block.index] + batch.rows).astype(np.uint64)
-        bound = np.uint64(int(self.rows / self.total * 2**64))
-        return np.flatnonzero(places * np.uint64(_GOLDEN) < bound)

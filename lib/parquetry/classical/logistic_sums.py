@@ -61,13 +61,22 @@ class Chunk:
         along = (square.T @ values.T).T if self.sparse else values @ square.T
         return np.column_stack([along, self.products(values)])
 
+    def take(self, rows: Any) -> Chunk:
+        """Some of its rows."""
+        return Chunk(
+            self.x[rows] if self.sparse else self.x[:, rows],
+            self.codes[rows],
+            None if self.weights is None else self.weights[rows],
+            None if self.folds is None else self.folds[rows],
+        )
+
     @property
     def sparse(self) -> bool:
         """Whether ``x`` is a CSR matrix."""
         return not isinstance(self.x, np.ndarray)
 
 
-def chunks(batch: Any, row_values: int) -> Iterator[Chunk]:
+def chunks(batch: Any, row_values: int, *, weights: Any) -> Iterator[Chunk]:
     """The rows of a cached batch, so many at once that a core's cache holds them.
 
     Parameters
@@ -76,9 +85,9 @@ def chunks(batch: Any, row_values: int) -> Iterator[Chunk]:
         With ``y`` as class codes and, for cross-validation, ``fold``.
     row_values : int
         How many floats are made of a row.
+    weights : ndarray of shape (n_rows,) or None
     """
-    matrix, codes = batch.matrix, batch.arrays["y"]
-    weights, folds = batch.weights, batch.arrays.get("fold")
+    matrix, codes, folds = batch.matrix, batch.arrays["y"], batch.arrays.get("fold")
     sparse = hasattr(matrix, "tocsr")
     step = int(min(_MOST_ROWS, max(_FEWEST_ROWS, _CHUNK_VALUES // max(1, row_values))))
     for start in range(0, batch.num_rows, step):
@@ -137,7 +146,7 @@ class Losses(Reduction[LossSums, LossSums]):
         models, rows_of_coefs, width = self.coefs.shape
         sums = self._nothing()
         expanded = rows_of_coefs * width if self.curved else width * (1 + self.diagonal)
-        for chunk in chunks(batch, width + expanded + 4 * models * rows_of_coefs):
+        for chunk in chunks(batch, width + expanded + 4 * models * rows_of_coefs, weights=batch.weights):
             if self.curved and chunk.sparse:
                 # Curvature is asked for with few columns only.
                 dense = np.ascontiguousarray(chunk.x.toarray().T)

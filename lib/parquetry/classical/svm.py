@@ -31,7 +31,7 @@ NEGATIVE = "With epsilon below 0 liblinear's result depends on its own steps."
 
 @fitter(
     LinearSVC,
-    passes="3 to 8 (hinge: 2 on up to 32,768 rows, else 4 to 6)",
+    passes="3 on up to 32,768 rows (hinge: 2), else 4 to 8 (hinge: 3 to 10)",
     exact="same optimum to 1e-6",
     matrices=True,
     single_node=f"multi_class='crammer_singer'; loss='hinge' of more than {MATRIX:,} features",
@@ -48,8 +48,10 @@ def fit_linear_svc(estimator: Any, view: View, fitting: Fitting) -> Asking:
     the error of the coefficients (of standardized features, relative to the largest one, or to 1)
     by about ``1e-4 * tol``: 1e-8 by default. The hinge is minimized exactly: the rows near the margin
     are brought to the driver, an interior point method finds the optimum with the other rows
-    on the sides where they are, and another pass proves that they are there. The dual optimum is
-    met to 1e-8. ``max_iter`` bounds the passes after the first one, and ``n_iter_`` counts them.
+    on the sides where they are, and another pass proves that they are there. So the dual problem's
+    optimum is met to 1e-8, whatever ``tol`` is. Where more rows lie on their margins than the driver
+    takes, the hinge is smoothed instead, ever less until the coefficients settle to that digit.
+    ``max_iter`` bounds the passes after the first one, and ``n_iter_`` counts them.
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.svm.LinearSVC.html
     """
@@ -76,7 +78,7 @@ def fit_linear_svc(estimator: Any, view: View, fitting: Fitting) -> Asking:
 
 @fitter(
     LinearSVR,
-    passes="2 on up to 32,768 rows, else 3 to 6",
+    passes="2 on up to 32,768 rows (losses with kinks: 1), else 2 to 6",
     exact="same optimum to 1e-6",
     matrices=True,
     single_node=f"epsilon < 0; loss='epsilon_insensitive' of more than {MATRIX:,} features",

@@ -21,13 +21,14 @@ from parquetry.classical.logistic_ground import (
     Terms,
     _run_here,
 )
-from parquetry.classical.logistic_model import MatrixModel, Model, SampleCurvature, SampleModel, diagonal_ratio
+from parquetry.classical.logistic_model import MatrixModel, Model
 from parquetry.classical.logistic_penalty import Gauge, Penalty
-from parquetry.classical.logistic_solver import Answer, Ask, Curved, Found, Problem, run_searches
-from parquetry.classical.logistic_start import LogisticArrays, Sample, SampleRows, Scale, head_shift
+from parquetry.classical.logistic_sample import Sample, SampleCurvature, SampleModel, SampleRows, diagonal_ratio
+from parquetry.classical.logistic_solver import Answer, Ask, Found, Problem, run_searches
+from parquetry.classical.logistic_start import LogisticArrays, Scale, head_shift
 from parquetry.classical.logistic_sums import Chunk
 from parquetry.classical.svm_losses import Margin, SquaredLosses, bends, cached_target, outer_sums
-from parquetry.errors import BadParameter
+from parquetry.errors import BadParameter, TooBigForOneNode
 from parquetry.fitting import Fitting, Pass
 from parquetry.foundation.moments import Moments
 from parquetry.foundation.positions import Finite, shown_names
@@ -37,8 +38,7 @@ from parquetry.view import FloatArray, View
 MATRIX = 1024
 """With so many coefficients the driver holds second derivatives."""
 
-_CURVED_VALUES = 2**16  # so many second derivatives cost little more than a gradient
-_CURVED = 512  # with so few coefficients they are worth a pass
+_NEWTON_VALUES = 2**16  # so many second derivatives cost little more than a gradient
 _SAMPLE_TOL = 1e-3  # the sample's own error is larger
 _SAMPLE_ITERATIONS = 50
 
@@ -56,11 +56,6 @@ class MarginGround(Ground):
 
     margin: Margin
 
-    def curved(self, count: int) -> Curved:
-        if self.size > _CURVED or 8 * count * self.size**2 * FAN_IN > self.memory // 4:
-            return Curved.NEVER
-        return Curved.ALWAYS if count * self.size**2 <= _CURVED_VALUES else Curved.WHERE_NEEDED
-
     def search_squared(self, terms: Terms) -> Searching:
         """The minimum of each model's squared loss; the models share their passes."""
         found: list[Found] = []
@@ -77,9 +72,10 @@ class MarginGround(Ground):
         penalty = self.penalty(terms)
         start = self._sample_solution(terms, model)
         models = MarginModels(self, model, penalty, as_matrix=self._holds_matrices(count))
-        gauge = Gauge(1, penalty)
+        patience = self.patience(count)
+        newton = patience == 0 and count * self.size**2 <= _NEWTON_VALUES
         return Problem(
-            (start,), penalty, self.curved(count), gauge, models, self._tol, self.form.max_iter, bounded=True
+            (start,), penalty, patience, Gauge(1, penalty), models, self._tol, self.form.max_iter, newton=newton
         )
 
     def _losses(self, asked: list[tuple[int, Ask]]) -> SquaredLosses:
@@ -92,11 +88,11 @@ class MarginGround(Ground):
 
     def _sample_solution(self, terms: Terms, model: int) -> FloatArray:
         """The model of the sample alone, drawn a little to 0 where the sample is not all of the data."""
-        weight = self.sample_weight
+        weight = self.sample.weight
         if not weight > 0 or self.form.max_iter < 1:
             return self.null.ravel()
         own = self.penalty(terms)
-        pull = 0.0 if self.whole else 1.0 / max(1, self.sample.num_rows)
+        pull = 0.0 if self.whole else self.scale.width / max(1, self.sample.num_rows)
         penalty = Penalty(own.l1, own.l2 + pull, None, own.bond)
         matrices = self._holds_matrices(1)
 
@@ -108,11 +104,12 @@ class MarginGround(Ground):
         problem = Problem(
             (self.null.ravel(),),
             penalty,
-            Curved.ALWAYS if matrices else Curved.NEVER,
+            0 if matrices else np.inf,
             Gauge(1, penalty),
             MarginModels(self, model, penalty, as_matrix=False, own=True),
             self._tol if self.whole else _SAMPLE_TOL,
             _SAMPLE_ITERATIONS,
+            newton=matrices,
             renew=True,
         )
         (found,) = _run_here(run_searches([problem], evaluate))
@@ -153,7 +150,9 @@ class MarginModels:
         if self.own:
             self._ratio = np.ones_like(own), np.zeros_like(own)
         elif self._ratio is None:
-            self._ratio = diagonal_ratio(own, diagonal)
+            # Without any row inside its margin the sample says nothing.
+            nothing = np.zeros_like(own), diagonal
+            self._ratio = diagonal_ratio(sample, diagonal) if sample.rows else nothing
         ratio, rest = self._ratio
         if not self.as_matrix:
             return SampleModel(sample, ratio, rest, self.penalty, Gauge(1, self.penalty))
@@ -177,22 +176,21 @@ class MarginCurvature(SampleCurvature):
         excess = ground.margin.excess(models, every, every.scores(self._scale.cached(point[None])))
         bent = bends(excess, ground.margin.weights(models, every))[0]
         active = np.flatnonzero(bent)
-        self._bends = bent[active] / ground.sample_weight
+        self._weights = bent[active] / ground.sample.weight
         self._rows = Chunk(every.x[active] if every.sparse else every.x[:, active], every.codes[active], None, None)
 
     def product(self, direction: FloatArray) -> FloatArray:
         """The second derivatives times a direction."""
         scores = self._rows.scores(self._scale.cached(direction[None]))
-        return self._scale.gradient(self._rows.products(scores * self._bends)).ravel()
-
-    def diagonal(self) -> FloatArray:
-        """Of the second derivatives."""
-        return self._scale.diagonal(self._rows.squares(self._bends[None])).ravel()
+        return self._scale.gradient(self._rows.products(scores * self._weights)).ravel()
 
     def matrix(self) -> FloatArray:
         """The second derivatives."""
         x = np.ascontiguousarray(self._rows.x.toarray().T) if self._rows.sparse else self._rows.x
-        return self._scale.curvature(outer_sums(x, self._bends), 1)
+        return self._scale.curvature(outer_sums(x, self._weights), 1)
+
+    def _bends(self) -> FloatArray:
+        return np.asarray(self._weights[None])
 
 
 def prepared_margins(
@@ -212,6 +210,7 @@ def prepared_margins(
     lasso : bool, default False
         Whether there is an L1 penalty: its corners are where the original columns have them.
     """
+    _require_room(form.who, view.width + 1, fitting.memory)
     shift = None if lasso else head_shift(view)
     cached = view.cached(prepare(shift))
     weighted = view.sample_weight is not None
@@ -228,6 +227,17 @@ def prepared_margins(
     scale = Scale.of(found, shift, intercept=form.intercept or not lasso, centered=not lasso)
     null = np.zeros((1, scale.width))
     return MarginGround(form, cached, scale, 1, weight, 0.0, not lasso, sample, null, fitting.memory, margin)
+
+
+def _require_room(who: str, size: int, memory: int) -> None:
+    needed = 8 * size * (3 * FAN_IN + 70)
+    if needed > memory // 2:
+        raise TooBigForOneNode(
+            f"{who}: {size:,} coefficients need {needed / 2**30:.2f} GiB on the driver and in a merge; "
+            f"{memory / 2 / 2**30:.2f} GiB are allowed.",
+            why="A model's coefficients, gradients and past steps are held at once.",
+            fix="Use fewer features, or allow more with memory=.",
+        )
 
 
 def sample_chunk(sample: SampleRows) -> Chunk:

@@ -63,7 +63,6 @@ class KinkFound:
 def search_kinks(ground: MarginGround, terms: Terms) -> Generator[list[Any], list[Any], list[KinkFound]]:
     """The minimum of each model's loss; the models share their passes."""
     found: list[KinkFound] = []
-    ground.most_at_once()
     at_once = max(1, ground.memory // (8 * 40 * (ground.size**2 + ground.size)))
     for first in range(0, ground.margin.count, at_once):
         models = range(first, min(first + at_once, ground.margin.count))
@@ -224,7 +223,7 @@ class _Search:
 
     def _sample_solution(self) -> FloatArray:
         """The minimum of the sample alone."""
-        weight = self.ground.sample_weight
+        weight = self.ground.sample.weight
         if not weight > 0:
             return self.base
         band = _whole_band(self.chunk, self.ground, self.model)
