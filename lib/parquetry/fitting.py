@@ -22,6 +22,7 @@ from parquetry import registry
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, TooBigForOneNode, WrongColumnType
 from parquetry.reduction import Bundle, Cached, PassTask, Reduction, bundles
+from parquetry.scaling_advice import scaling_advice
 from parquetry.view import Batch, View, is_numeric
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ class Fitting:
                 f"{_class_name(estimator)} needs about {needed / 2**30:.2f} GiB on one worker; "
                 f"{self.memory / 2**30:.2f} GiB are allowed.",
                 why=f"{why} Its rows would have to be gathered.",
-                fix=f"Fit on data.sample(n=…), allow more with memory=, or use a class that scales: {scaling_names()}.",
+                fix="Fit on data.sample(n=…), allow more with memory=, or use "
+                f"{scaling_advice(estimator) or f'a class that scales: {scaling_names()}'}.",
             )
         self.report.placement, self.report.why = "single-node", why
         (fitted,) = yield [Gather(estimator, view)]
