@@ -13,10 +13,14 @@ import pytest
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.impute import SimpleImputer
+<<<<<<< HEAD
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
+=======
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+>>>>>>> trees
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, QuantileTransformer, StandardScaler
@@ -120,21 +124,21 @@ def test_branches_share_their_passes(local: Any, houses: Path) -> None:
 def test_single_node_fallback_is_said_and_equal(engine: Any, houses: Path) -> None:
     data = pqy.open_dataset(houses)
     frame = data.to_pandas()
-    forest = RandomForestRegressor(n_estimators=5, random_state=0)
-    model = pqy.fit(make_pipeline(columns(), forest), data, target="price", features=FEATURES, engine=engine)
-    theirs = make_pipeline(columns(), clone(forest)).fit(frame[FEATURES], frame["price"])
+    boosting = GradientBoostingRegressor(n_estimators=5, random_state=0)
+    model = pqy.fit(make_pipeline(columns(), boosting), data, target="price", features=FEATURES, engine=engine)
+    theirs = make_pipeline(columns(), clone(boosting)).fit(frame[FEATURES], frame["price"])
     np.testing.assert_allclose(predictions(model, frame[FEATURES]), predictions(theirs, frame[FEATURES]), rtol=1e-9)
     report = model.fit_report_
     assert report["placement"] == "mixed"
     by_name = {step["estimator"]: step for step in report["steps"]}
-    assert by_name["RandomForestRegressor"]["placement"] == "single-node"
-    assert "no distributed fit for RandomForestRegressor" in by_name["RandomForestRegressor"]["why"]
+    assert by_name["GradientBoostingRegressor"]["placement"] == "single-node"
+    assert "no distributed fit for GradientBoostingRegressor" in by_name["GradientBoostingRegressor"]["why"]
     assert by_name["StandardScaler"]["placement"] == "distributed"
 
 
 def test_over_budget_is_refused_with_alternatives(local: Any, houses: Path) -> None:
-    with pytest.raises(TooBigForOneNode, match=r"RandomForestRegressor needs about .* GiB") as caught:
-        pqy.fit(RandomForestRegressor(), houses, target="price", features=["area"], engine=local, memory="10KB")
+    with pytest.raises(TooBigForOneNode, match=r"KNeighborsRegressor needs about .* GiB") as caught:
+        pqy.fit(KNeighborsRegressor(), houses, target="price", features=["area"], engine=local, memory="10KB")
     assert "LinearRegression" in caught.value.fix
     assert "memory=" in caught.value.fix
 

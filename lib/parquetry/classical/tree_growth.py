@@ -24,12 +24,16 @@ from parquetry.classical.tree_samples import Bootstrap, mixed
 from parquetry.classical.tree_splits import CRITERIA, EPSILON, NodeTable, Splits, best_of_pairs, on_edges
 from parquetry.errors import BadParameter
 from parquetry.fitting import Pass
+from parquetry.reduction import FAN_IN, bundles
 from parquetry.view import FloatArray, View
 
 IntArray = npt.NDArray[np.int64]
 
-STATE_BYTES = 24 * 2**20
-"""What the state of a pass may take; the fixed tree holds up to 32 of them."""
+STATES_BYTES = 512 * 2**20
+"""What the states of a pass may take together: one a bundle, of which the fixed tree holds 32 at most."""
+
+STATE_BYTES = 64 * 2**20
+"""What one may take."""
 
 GATHER_GAIN = 4
 """Rows come home where they take less than so many levels of histograms would."""
@@ -85,10 +89,13 @@ class Growth:
         self.total = np.zeros(n_trees)
         """The weight of each tree's sample."""
         self.class_scale = np.ones((n_trees, sum(self.rules.n_classes)))
+        self.state_bytes = STATE_BYTES
         self.cells = np.array([len(c) for c in cells_of(self.bins)], dtype=np.int64)
 
     def grow(self, view: View) -> Generator[list[Any], list[Any], Nodes]:
         """Ask for passes until no node waits; the finished nodes."""
+        held = min(len(bundles(view.dataset, view.columns)), 2 * FAN_IN)
+        self.state_bytes = min(STATE_BYTES, STATES_BYTES // max(1, held))
         while len(waiting := self._frontier()):
             histograms, gathered = self._chosen(waiting)
             drawn = self._drawn_features(histograms)
@@ -117,10 +124,10 @@ class Growth:
         share = rules.max_features / rules.n_features
         by_cells = np.full(len(waiting), int(self.cells.sum() * share * channels.cell_bytes))
         by_rows = nodes.count[waiting] * row_bytes
-        levels = np.minimum(rules.max_depth - nodes.depth[waiting], 3)
+        levels = np.minimum(rules.max_depth - nodes.depth[waiting], 30)
         gain = np.minimum(GATHER_GAIN, 2.0**levels - 1)
         gathered = by_rows <= gain * by_cells
-        fits = np.cumsum(np.where(gathered, by_rows, by_cells)) <= STATE_BYTES
+        fits = np.cumsum(np.where(gathered, by_rows, by_cells)) <= self.state_bytes
         fits[0] = True
         taken, gathered = waiting[fits][:_MOST_NODES], gathered[fits][:_MOST_NODES]
         in_order = np.argsort(nodes.tree[taken], kind="stable")

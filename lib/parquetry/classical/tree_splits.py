@@ -27,7 +27,7 @@ CLOSE = np.float32(1e-7)
 """scikit-learn does not split between values that are not further apart."""
 
 _NOISE = 1e-14  # of sums whose addends have 48 bits
-_AT_ONCE = 2**18  # cells
+_AT_ONCE = 2**20  # numbers
 _OF_EACH = ("worth", "constant", "code", "threshold", "missing_left", "count", "weight")
 _WIDTHS = (4, 16, 64, 256)
 
@@ -227,7 +227,7 @@ def _groups(table: NodeTable, bins: Bins) -> Iterator[tuple[IntArray, int]]:
         low = width
         if len(pairs):
             widest = int(n_bins[pairs].max())
-            step = max(1, _AT_ONCE // widest)
+            step = max(1, _AT_ONCE // (widest * (4 + len(table.sums))))
             for start in range(0, len(pairs), step):
                 yield pairs[start : start + step], widest
 
@@ -373,5 +373,6 @@ def on_edges(bins: Bins, feature: IntArray, threshold: FloatArray) -> FloatArray
     for f in np.unique(feature[~bins.exact[feature] & np.isfinite(threshold)]):
         here = np.flatnonzero((feature == f) & np.isfinite(threshold))
         last = np.searchsorted(bins.values[f], threshold[here], side="right") - 1
-        out[here] = bins.edges[f][last]
+        # Above the last bin there is no edge: only missing values go right.
+        out[here] = np.append(bins.edges[f], np.inf)[last]
     return out

@@ -88,7 +88,7 @@ def fit_tree(estimator: Any, view: View, fitting: Fitting) -> Asking:
     RandomForestRegressor,
     ExtraTreesClassifier,
     ExtraTreesRegressor,
-    passes="1, and 1 for each level (more for many trees: a pass holds 24 MiB of histograms)",
+    passes="1, and 1 for each level (more for many trees: a pass holds 16 to 64 MiB of histograms)",
     exact=f"each tree: {_EXACT}; other bootstrap samples",
     matrices=True,
     single_node=_SINGLE,
