@@ -15,12 +15,8 @@ from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.impute import SimpleImputer
-<<<<<<< HEAD
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
-=======
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
->>>>>>> trees
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, QuantileTransformer, StandardScaler
@@ -152,7 +148,7 @@ def idle(local: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def many(early: Any) -> Pipeline:
-    return Pipeline([("early", early), ("nothing", "passthrough"), ("forest", RandomForestRegressor())])
+    return Pipeline([("early", early), ("nothing", "passthrough"), ("neighbors", KNeighborsRegressor())])
 
 
 @pytest.mark.parametrize(

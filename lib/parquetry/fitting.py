@@ -23,12 +23,8 @@ from parquetry import registry
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, WrongColumnType
 from parquetry.reduction import Bundle, Cached, PassTask, Reduction, bundles
-<<<<<<< HEAD
 from parquetry.single_node import check_gathered, check_steps, no_fitter
 from parquetry.through import takes_texts
-=======
-from parquetry.scaling_advice import scaling_advice
->>>>>>> trees
 from parquetry.view import Batch, View, is_numeric
 
 if TYPE_CHECKING:
@@ -174,19 +170,7 @@ class Fitting:
 
     def gather(self, estimator: Any, view: View, why: str) -> Asking:
         """Bring the rows to one worker, if they fit, and call the estimator's own ``fit`` there."""
-<<<<<<< HEAD
         check_gathered(estimator, view, self.memory, why)
-=======
-        needed = gathered_bytes(view)
-        if needed > self.memory:
-            raise TooBigForOneNode(
-                f"{_class_name(estimator)} needs about {needed / 2**30:.2f} GiB on one worker; "
-                f"{self.memory / 2**30:.2f} GiB are allowed.",
-                why=f"{why} Its rows would have to be gathered.",
-                fix="Fit on data.sample(n=…), allow more with memory=, or use "
-                f"{scaling_advice(estimator) or f'a class that scales: {scaling_names()}'}.",
-            )
->>>>>>> trees
         self.report.placement, self.report.why = "single-node", why
         (fitted,) = yield [Gather(estimator, view)]
         return fitted

@@ -8,6 +8,7 @@ from typing import Any
 
 from parquetry import registry
 from parquetry.errors import BadParameter, TooBigForOneNode
+from parquetry.scaling_advice import scaling_advice
 from parquetry.view import View, is_numeric
 
 _GATHER_FACTOR = 3  # the rows as read, the matrix made of them, and the estimator's own copy
@@ -106,7 +107,8 @@ def _check_size(estimator: Any, needed: int, memory: int, why: str, *, about: st
             f"{_name(estimator)} needs {about} {needed / 2**30:.2f} GiB on one worker; "
             f"{memory / 2**30:.2f} GiB are allowed.",
             why=f"{why} Its rows would have to be gathered.",
-            fix=f"Fit on data.sample(n=…), allow more with memory=, or use a class that scales: {scaling_names()}.",
+            fix="Fit on data.sample(n=…), allow more with memory=, or use "
+            f"{scaling_advice(estimator) or f'a class that scales: {scaling_names()}'}.",
         )
 
 
