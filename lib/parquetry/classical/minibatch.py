@@ -75,17 +75,9 @@ def fit_mini_batch_kmeans(estimator: Any, view: View, fitting: Fitting) -> Askin
     geometry, moments, drawn = yield from look(who, view, draws)
     estimator._n_init, estimator._tol = n_init, tolerance(moments, estimator.tol)
     centers = _first_centers(estimator, geometry, drawn)
-    kind = float_type(view)
     (walked,) = yield [Walk(_Walker(estimator, centers, geometry.mean, rows), view, who)]
-    for name, value in walked.learned.items():
-        setattr(estimator, name, value)
-    set_inputs(estimator, view)
-    estimator.cluster_centers_ = (walked.centers + geometry.mean).astype(kind)
-    estimator._counts = estimator._counts.astype(kind)
-    estimator._n_features_out, estimator._n_threads = estimator.n_clusters, 1
-    epochs = math.ceil(walked.seen / rows)
-    estimator.n_iter_ = epochs
-    report_sequential(fitting, epochs, "mini-batches")
+    _set_centers(estimator, geometry, walked)
+    report_sequential(fitting, estimator.n_iter_, "mini-batches")
     yield from _set_labels(estimator, geometry, walked, fitting)
     return estimator
 
@@ -189,6 +181,17 @@ class _Walker:
         )
         total = float(weights.sum())
         return new, inertia * (piece.size / total) if total else 0.0
+
+
+def _set_centers(estimator: Any, geometry: Geometry, walked: _Walked) -> None:
+    view, kind = geometry.view, float_type(geometry.view)
+    for name, value in walked.learned.items():
+        setattr(estimator, name, value)
+    set_inputs(estimator, view)
+    estimator.cluster_centers_ = (walked.centers + geometry.mean).astype(kind)
+    estimator._counts = estimator._counts.astype(kind)
+    estimator._n_features_out, estimator._n_threads = estimator.n_clusters, 1
+    estimator.n_iter_ = math.ceil(walked.seen / view.dataset.num_rows)
 
 
 def _set_labels(
