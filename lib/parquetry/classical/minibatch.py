@@ -31,7 +31,7 @@ from parquetry.classical.lloyd import Assign, Geometry, Run
 from parquetry.classical.seeding import Draw, seeds
 from parquetry.classical.sequential import Batches, Piece, Walk, pieces, report_sequential
 from parquetry.classical.top_rows import TopRows
-from parquetry.features.surrogate import checked, require_numbers, set_inputs
+from parquetry.features.surrogate import checked, is_sparse, require_numbers, set_inputs
 from parquetry.fitting import Asking, Fitting, Pass
 from parquetry.registry import fitter
 from parquetry.view import FloatArray, View
@@ -67,7 +67,9 @@ def fit_mini_batch_kmeans(estimator: Any, view: View, fitting: Fitting) -> Askin
     n_init = number_of_starts(estimator, default=3)
     estimator._batch_size = min(estimator.batch_size, rows)
     estimator._init_size = _init_size(estimator, rows)
-    require_room(who, view, max(estimator.n_clusters, (n_init + 1) * estimator._init_size // 8), fitting.memory)
+    # The rows drawn for first centers stay sparse where X is.
+    rows_drawn = 0 if is_sparse(view) else (n_init + 1) * estimator._init_size
+    require_room(who, view, estimator.n_clusters, fitting.memory, rows_drawn)
     draws = []
     if isinstance(estimator.init, str) or callable(estimator.init):
         own = seeds(estimator.random_state, n_init + 1)
