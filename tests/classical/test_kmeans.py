@@ -300,7 +300,7 @@ def test_bad_parameters(local: Any, rows: Any) -> None:
         pqy.fit(KMeans(3, init=x[:3], n_init=5), data, features=FEATURES, engine=local)
     with pytest.warns(RuntimeWarning, match="doesn't make sense for a single cluster"):
         assert pqy.fit(KMeans(1, algorithm="elkan"), data, features=FEATURES, engine=local)._algorithm == "lloyd"
-    with pytest.raises(TooBigForOneNode, match="candidates for 600 centers of 4 features"):
+    with pytest.raises(TooBigForOneNode, match="600 centers of 4 features, and the rows drawn for them"):
         pqy.fit(KMeans(600), data, features=FEATURES, engine=local, memory="1MiB")
 
 

@@ -37,7 +37,7 @@ from parquetry.classical import kmeans as kmeans_module
 from parquetry.classical import sequential as sequential_module
 from parquetry.classical.sequential import pieces
 from parquetry.classical.sgd import losses
-from parquetry.errors import BadParameter, DegenerateColumn, NonFiniteValues
+from parquetry.errors import BadParameter, DegenerateColumn, NonFiniteValues, TooBigForOneNode
 
 pytestmark = pytest.mark.filterwarnings("ignore:Class PassiveAggressive:FutureWarning")
 N, WIDTH = 1000, 4
@@ -288,6 +288,10 @@ def test_mini_batches_of_other_kinds(local: Any, data: Any, monkeypatch: pytest.
     assert pqy.fit(scaled, data, features=FEATURES, engine=local)[-1].inertia_ > 0
     sparse = make_pipeline(OneHotEncoder(), MiniBatchKMeans(3, random_state=0))
     assert pqy.fit(sparse, data, features=["kind"], engine=local)[-1].inertia_ == pytest.approx(0, abs=1e-9)
+    # Many columns, few of which a row fills: the rows drawn for first centers stay sparse.
+    assert pqy.fit(sparse, data, features=["kind"], engine=local, memory="100KiB")[-1].cluster_centers_.shape == (3, 3)
+    with pytest.raises(TooBigForOneNode, match="3 centers of 4 features, and the rows drawn for them"):
+        pqy.fit(MiniBatchKMeans(3), data, features=FEATURES, engine=local, memory="100KiB")
     monkeypatch.setattr("parquetry.classical.minibatch.LABEL_ROWS", 10)
     monkeypatch.setattr(kmeans_module, "LABEL_ROWS", 10)
     left_out = pqy.fit(MiniBatchKMeans(3, random_state=0), data, features=FEATURES, engine=local)

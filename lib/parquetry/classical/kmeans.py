@@ -90,13 +90,17 @@ def require_rows(who: str, view: View, parameter: str, count: int) -> None:
         )
 
 
-def require_room(who: str, view: View, n_clusters: int, memory: int) -> None:
-    """Raise TooBigForOneNode where the centers, and the candidates for them, would not fit in memory."""
-    size = 8 * ROUNDS * OVERSAMPLING * n_clusters * (view.width + 1)
+def require_room(who: str, view: View, n_clusters: int, memory: int, drawn: int | None = None) -> None:
+    """Raise TooBigForOneNode where the centers, and the rows drawn for them, would not fit in memory.
+
+    ``drawn`` counts those rows; None is what k-means|| draws.
+    """
+    rows = n_clusters + (ROUNDS * OVERSAMPLING * n_clusters if drawn is None else drawn)
+    size = 8 * rows * (view.width + 1)
     if size * FAN_IN > memory:
         raise TooBigForOneNode(
-            f"{who}: the candidates for {n_clusters:,} centers of {view.width:,} features take {size / 2**30:.2f} GiB, "
-            f"and {FAN_IN} sets of them meet in a merge; {memory / 2**30:.2f} GiB are allowed.",
+            f"{who}: {n_clusters:,} centers of {view.width:,} features, and the rows drawn for them, take "
+            f"{size / 2**30:.2f} GiB, and {FAN_IN} sets of them meet in a merge; {memory / 2**30:.2f} GiB are allowed.",
             why="Centers are dense.",
             fix="Use fewer clusters or starts (n_init), or features (PCA, TruncatedSVD), or allow more with memory=.",
         )

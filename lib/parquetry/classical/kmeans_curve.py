@@ -78,12 +78,8 @@ def kmeans_curve(
     ks : sequence of int, default 2 to 10
     features : sequence of str, default None
         The columns of X, in order; None for all but the weight.
-    sample_weight : str, default None
-        The column of weights.
-    engine : Engine or what ``open_engine`` takes, default None
-        None is the local engine.
-    memory : str or int, default None
-        Most bytes that centers may take; None is the engine's own bound.
+    sample_weight, engine, memory
+        As ``fit`` takes them.
 
     Returns
     -------

@@ -31,7 +31,7 @@ from parquetry.classical.lloyd import Assign, Geometry, Run
 from parquetry.classical.seeding import Draw, seeds
 from parquetry.classical.sequential import Batches, Piece, Walk, pieces, report_sequential
 from parquetry.classical.top_rows import TopRows
-from parquetry.features.surrogate import checked, require_numbers, set_inputs
+from parquetry.features.surrogate import checked, is_sparse, require_numbers, set_inputs
 from parquetry.fitting import Asking, Fitting, Pass
 from parquetry.registry import fitter
 from parquetry.view import FloatArray, View
@@ -67,7 +67,9 @@ def fit_mini_batch_kmeans(estimator: Any, view: View, fitting: Fitting) -> Askin
     n_init = number_of_starts(estimator, default=3)
     estimator._batch_size = min(estimator.batch_size, rows)
     estimator._init_size = _init_size(estimator, rows)
-    require_room(who, view, max(estimator.n_clusters, (n_init + 1) * estimator._init_size // 8), fitting.memory)
+    # The rows drawn for first centers stay sparse where X is.
+    rows_drawn = 0 if is_sparse(view) else (n_init + 1) * estimator._init_size
+    require_room(who, view, estimator.n_clusters, fitting.memory, rows_drawn)
     draws = []
     if isinstance(estimator.init, str) or callable(estimator.init):
         own = seeds(estimator.random_state, n_init + 1)
@@ -75,17 +77,9 @@ def fit_mini_batch_kmeans(estimator: Any, view: View, fitting: Fitting) -> Askin
     geometry, moments, drawn = yield from look(who, view, draws)
     estimator._n_init, estimator._tol = n_init, tolerance(moments, estimator.tol)
     centers = _first_centers(estimator, geometry, drawn)
-    kind = float_type(view)
     (walked,) = yield [Walk(_Walker(estimator, centers, geometry.mean, rows), view, who)]
-    for name, value in walked.learned.items():
-        setattr(estimator, name, value)
-    set_inputs(estimator, view)
-    estimator.cluster_centers_ = (walked.centers + geometry.mean).astype(kind)
-    estimator._counts = estimator._counts.astype(kind)
-    estimator._n_features_out, estimator._n_threads = estimator.n_clusters, 1
-    epochs = math.ceil(walked.seen / rows)
-    estimator.n_iter_ = epochs
-    report_sequential(fitting, epochs, "mini-batches")
+    _set_centers(estimator, geometry, walked)
+    report_sequential(fitting, estimator.n_iter_, "mini-batches")
     yield from _set_labels(estimator, geometry, walked, fitting)
     return estimator
 
@@ -189,6 +183,17 @@ class _Walker:
         )
         total = float(weights.sum())
         return new, inertia * (piece.size / total) if total else 0.0
+
+
+def _set_centers(estimator: Any, geometry: Geometry, walked: _Walked) -> None:
+    view, kind = geometry.view, float_type(geometry.view)
+    for name, value in walked.learned.items():
+        setattr(estimator, name, value)
+    set_inputs(estimator, view)
+    estimator.cluster_centers_ = (walked.centers + geometry.mean).astype(kind)
+    estimator._counts = estimator._counts.astype(kind)
+    estimator._n_features_out, estimator._n_threads = estimator.n_clusters, 1
+    estimator.n_iter_ = math.ceil(walked.seen / view.dataset.num_rows)
 
 
 def _set_labels(

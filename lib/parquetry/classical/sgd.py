@@ -74,7 +74,7 @@ def fit_sgd_classifier(estimator: Any, view: View, fitting: Fitting) -> Asking:
     n_classes = len(classes.values)
     by_code = copy.copy(estimator)
     by_code.class_weight = _by_code(estimator, classes)
-    walker = _Walker(by_code, n_classes, float_type(view))
+    walker = _Walker(by_code, n_classes, float_type(view), PIECE_ROWS)
     (fitted,) = yield [Walk(walker, encoded(view, [classes]).cached(), type(estimator).__name__)]
     fitted.class_weight = estimator.class_weight
     fitted.classes_ = unique_labels(classes.values)
@@ -101,7 +101,7 @@ def fit_sgd_regressor(estimator: Any, view: View, fitting: Fitting) -> Asking:
     if len(view.target) != 1:
         raise BadParameter(f"{type(estimator).__name__} takes one target, not {len(view.target)}.")
     yield from _look(estimator, view, target=True)
-    walker = _Walker(copy.copy(estimator), None, float_type(view))
+    walker = _Walker(copy.copy(estimator), None, float_type(view), PIECE_ROWS)
     (fitted,) = yield [Walk(walker, view.cached(), type(estimator).__name__)]
     return _finished(fitted, view, fitting)
 
@@ -163,18 +163,21 @@ class _Walker:
         The target holds class codes.
     kind : dtype
         In which scikit-learn would see X.
+    rows : int
+        In a piece.
     """
 
     estimator: Any
     n_classes: int | None
     kind: Any
+    rows: int
 
     def __call__(self, batches: Batches) -> Any:
         model = copy.copy(self.estimator)
         progress = _Progress(model, self.n_classes)
         epochs = 0
         while epochs < model.max_iter and not progress.stopped:
-            for piece in pieces(batches(), PIECE_ROWS):
+            for piece in pieces(batches(), self.rows):
                 self._step(model, progress, piece)
             epochs += 1
             progress.end_epoch()
