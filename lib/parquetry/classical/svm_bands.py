@@ -113,7 +113,7 @@ class Bands(Reduction[list[Band], list[Band]]):
         models = np.array([ask.model for ask in self.asked])
         width = batch.matrix.shape[1] + 1
         bent = any(band.curvature is not None for band in bands)
-        for chunk in chunks(batch, width * (2 + bent) + 8 * len(models)):
+        for chunk in chunks(batch, width * (2 + bent) + 8 * len(models), weights=batch.weights):
             scores = chunk.scores(np.stack([ask.coefs for ask in self.asked]))
             old = [ask.coefs if ask.before is None else ask.before[0] for ask in self.asked]
             old_scores = chunk.scores(np.stack(old))
