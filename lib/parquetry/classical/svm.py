@@ -31,7 +31,7 @@ NEGATIVE = "With epsilon below 0 liblinear's result depends on its own steps."
 
 @fitter(
     LinearSVC,
-    passes="3 on up to 32,768 rows (hinge: 2), else 4 to 8 (hinge: 3 to 10)",
+    passes="3 on up to 32,768 rows (hinge: 2), else 4 to 8 (hinge: 3 to 10); 10 to 60 with thousands of features",
     exact="same optimum to 1e-6",
     matrices=True,
     single_node=f"multi_class='crammer_singer'; loss='hinge' of more than {MATRIX:,} features",
@@ -78,7 +78,7 @@ def fit_linear_svc(estimator: Any, view: View, fitting: Fitting) -> Asking:
 
 @fitter(
     LinearSVR,
-    passes="2 on up to 32,768 rows (losses with kinks: 1), else 2 to 6",
+    passes="2 on up to 32,768 rows (losses with kinks: 1), else 2 to 6; 10 to 60 with thousands of features",
     exact="same optimum to 1e-6",
     matrices=True,
     single_node=f"epsilon < 0; loss='epsilon_insensitive' of more than {MATRIX:,} features",

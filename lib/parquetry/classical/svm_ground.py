@@ -41,6 +41,7 @@ MATRIX = 1024
 _NEWTON_VALUES = 2**16  # so many second derivatives cost little more than a gradient
 _SAMPLE_TOL = 1e-3  # the sample's own error is larger
 _SAMPLE_ITERATIONS = 50
+_FEWEST_UPDATES, _MOST_UPDATES = 30, 200  # past steps, of two vectors each
 
 PrepareFor = Callable[[FloatArray | None], LogisticArrays]
 
@@ -71,7 +72,8 @@ class MarginGround(Ground):
     def _problem(self, terms: Terms, model: int, count: int) -> Problem:
         penalty = self.penalty(terms)
         start = self._sample_solution(terms, model)
-        models = MarginModels(self, model, penalty, as_matrix=self._holds_matrices(count))
+        updates = min(_MOST_UPDATES, max(_FEWEST_UPDATES, self.memory // (128 * self.size * count)))
+        models = MarginModels(self, model, penalty, as_matrix=self._holds_matrices(count), updates=updates)
         patience = self.patience(count)
         newton = patience == 0 and count * self.size**2 <= _NEWTON_VALUES
         return Problem(
@@ -135,12 +137,22 @@ class MarginModels:
         Whether the second derivatives are held as a matrix.
     own : bool, default False
         Whether the search is on the sample alone.
+    updates : int, default 30
+        From how many steps a model learns that has no matrix.
     """
 
     def __init__(
-        self, ground: MarginGround, model: int, penalty: Penalty, *, as_matrix: bool, own: bool = False
+        self,
+        ground: MarginGround,
+        model: int,
+        penalty: Penalty,
+        *,
+        as_matrix: bool,
+        own: bool = False,
+        updates: int = _FEWEST_UPDATES,
     ) -> None:
-        self.ground, self.model, self.penalty, self.as_matrix, self.own = ground, model, penalty, as_matrix, own
+        self.ground, self.model, self.penalty = ground, model, penalty
+        self.as_matrix, self.own, self.updates = as_matrix, own, updates
         self._ratio: tuple[FloatArray, FloatArray] | None = None
 
     def __call__(self, point: FloatArray, diagonal: FloatArray) -> Model:
@@ -155,8 +167,33 @@ class MarginModels:
             self._ratio = diagonal_ratio(sample, diagonal) if sample.rows else nothing
         ratio, rest = self._ratio
         if not self.as_matrix:
-            return SampleModel(sample, ratio, rest, self.penalty, Gauge(1, self.penalty))
+            return LearningModel(sample, ratio, rest, self.penalty, self.updates)
         return MatrixModel(sample.matrix() * np.outer(ratio, ratio) + np.diag(rest + self.penalty.l2))
+
+
+class LearningModel(SampleModel):
+    """A model that learns from more steps than a sample's usually needs.
+
+    Which rows are inside their margins changes from step to step: a wide model that forgets what it
+    has learned begins anew.
+
+    Parameters
+    ----------
+    sample, ratio, rest, penalty
+        As :class:`~parquetry.classical.logistic_sample.SampleModel` takes them.
+    updates : int
+        From how many steps it learns.
+    """
+
+    def __init__(
+        self, sample: SampleCurvature, ratio: FloatArray, rest: FloatArray, penalty: Penalty, updates: int
+    ) -> None:
+        super().__init__(sample, ratio, rest, penalty, Gauge(1, penalty))
+        self._updates = updates
+
+    def update(self, step: FloatArray, change: FloatArray) -> bool:
+        super().update(step, change)
+        return len(self._pairs) < self._updates
 
 
 class MarginCurvature(SampleCurvature):
