@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, 
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import parquetry as pqy
@@ -66,6 +66,7 @@ SETTINGS: dict[str, Any] = {
     "three, all letters": TfidfVectorizer(ngram_range=(1, 3), token_pattern=r"(?u)\b\w+\b", norm="l1"),
     "case kept": TfidfVectorizer(lowercase=False, norm=None, smooth_idf=False),
     "stop words": TfidfVectorizer(stop_words="english", use_idf=False),
+    "union": FeatureUnion([("one", TfidfVectorizer()), ("two", CountVectorizer(ngram_range=(2, 2), max_features=30))]),
     "two steps": make_pipeline(CountVectorizer(), TfidfTransformer(sublinear_tf=True)),
 }
 

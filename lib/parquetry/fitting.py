@@ -24,7 +24,6 @@ from parquetry.dataset import Dataset, open_dataset
 from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, WrongColumnType
 from parquetry.reduction import Bundle, Cached, PassTask, Reduction, bundles
 from parquetry.single_node import check_gathered, check_steps, no_fitter
-from parquetry.through import takes_texts
 from parquetry.view import Batch, View, is_numeric
 
 if TYPE_CHECKING:
@@ -232,7 +231,7 @@ def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], 
     shipped = {id(view): replace(view, dataset=None) for _, view in works}  # type: ignore[arg-type]
     parts = tuple((reduction, shipped[id(view)]) for reduction, view in works)
     cached = {
-        i: Cached(first.select(view.columns).reader(batch_rows=view.batch_rows), view.cache_key)
+        i: Cached(first.select(view.columns).reader(), view.cache_key)
         for i, (_, view) in enumerate(works)
         if view.prepare is not None
     }
@@ -336,6 +335,8 @@ class _GatherTask:
     estimator: Any
 
     def __call__(self, bundle_list: Sequence[Bundle]) -> Any:
+        from parquetry.through import takes_texts
+
         batches = [
             Batch(table, rows, block, self.view)
             for bundle in bundle_list

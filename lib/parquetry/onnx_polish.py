@@ -27,10 +27,18 @@ def polish(proto: ModelProto, types: dict[str, str], last: Any) -> None:
     NotExportable
         A step reads a column that is neither number nor text.
     """
+    _sort_domains(proto)
     _name(proto, list(types), last)
     _skip_roundings(proto)
     _drop_unused(proto)
     _refuse_others(proto, types)
+
+
+def _sort_domains(proto: ModelProto) -> None:
+    """In order, where skl2onnx has them from a set: the same model is the same bytes in every process."""
+    ordered = sorted(proto.opset_import, key=lambda domain: domain.domain)
+    del proto.opset_import[:]
+    proto.opset_import.extend(ordered)
 
 
 def _name(proto: ModelProto, inputs: list[str], last: Any) -> None:

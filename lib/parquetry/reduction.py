@@ -168,12 +168,12 @@ class PassTask:
         from parquetry.through import holds_gil
 
         reduction, view = self.parts[i]
-        if getattr(reduction, "holds_gil", False) or holds_gil(getattr(reduction, "model", None)):
+        if getattr(reduction, "holds_gil", False) or holds_gil(reduction):
             return True
         # What a cached view has kept comes as arrays: its steps are not run again.
         if i in self.cached and is_kept(self.cached[i].key):
             return False
-        return any(holds_gil(getattr(s, "transformer", getattr(s, "model", None))) for s in view.steps)
+        return any(map(holds_gil, view.steps))
 
     def _read(self, block: Block, places: list[int], states: list[Any]) -> None:
         from parquetry.view import Batch

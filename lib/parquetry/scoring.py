@@ -223,7 +223,7 @@ class _PredictTask:
     @property
     def holds_gil(self) -> bool:
         """Whether rows go through Python code, so that an engine does better with processes than with threads."""
-        return holds_gil(self.shown.output.model)
+        return holds_gil(self.shown)
 
     def __call__(self, numbered: tuple[int, Bundle]) -> list[Part]:
         index, bundle = numbered

@@ -17,9 +17,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from parquetry.view import Column, Columns
 
-SLICE_BYTES = 16 * 2**20
-"""Rows with text go through a model in slices of about this size."""
-
 
 @dataclass(frozen=True, eq=False)
 class Through:
@@ -97,20 +94,27 @@ def takes_texts(estimator: Any) -> bool:
     return isinstance(estimator, CountVectorizer | HashingVectorizer)
 
 
-def holds_gil(estimator: Any) -> bool:
-    """Whether rows go through Python code, one after another: then processes are faster than threads."""
+def holds_gil(holder: Any) -> bool:
+    """Whether rows go through Python code, one after another: then processes are faster than threads.
+
+    Parameters
+    ----------
+    holder : object
+        A fitted estimator, or what holds one: a view's step, a reduction.
+    """
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 
     from parquetry.features import tokens
 
     for attribute in ("steps", "transformer_list", "transformers_"):
-        parts = getattr(estimator, attribute, None)
+        parts = getattr(holder, attribute, None)
         if parts:
             return any(holds_gil(part[1]) for part in parts)
-    inner = getattr(estimator, "estimator_", None) or getattr(estimator, "estimator", None)
-    if inner is not None and not isinstance(inner, str):
-        return holds_gil(inner)
-    return isinstance(estimator, CountVectorizer | HashingVectorizer) and tokens.holds_gil(estimator)
+    for attribute in ("estimator_", "estimator", "model", "transformer", "output"):
+        inner = getattr(holder, attribute, None)
+        if inner is not None and not isinstance(inner, str | type):
+            return holds_gil(inner)
+    return isinstance(holder, CountVectorizer | HashingVectorizer) and tokens.holds_gil(holder)
 
 
 def transform(transformer: Any, x: Any) -> Any:
@@ -158,8 +162,6 @@ def apply(model: Any, method: str, x: Any) -> Any:
         return transform(model, x)
     while type(model) is FrozenEstimator:
         model = model.estimator
-    if isinstance(x, Columns) and not x.numeric and x.table.nbytes > SLICE_BYTES and x.table.num_rows > 1:
-        return _sliced(model, method, x)
     if type(model) is Pipeline:
         for _, step in model.steps[:-1]:
             x = transform(step, x)
@@ -209,16 +211,6 @@ def _row_bytes(x: Any) -> float:
     if isinstance(x, Columns):
         return 0.0
     return float(12 * x.nnz / max(1, x.shape[0]) if hasattr(x, "nnz") else 8 * x.shape[1])
-
-
-def _sliced(model: Any, method: str, x: Columns) -> Any:
-    """The same, slice by slice: texts and categories become far wider on their way through a model."""
-    rows = x.table.num_rows
-    step = max(1, int(rows * SLICE_BYTES / x.table.nbytes))
-    parts = [apply(model, method, x.rows(start, step)) for start in range(0, rows, step)]
-    if isinstance(parts[0], list):
-        return [np.concatenate(output) for output in zip(*parts, strict=True)]
-    return np.concatenate(parts)
 
 
 def nameless(estimator: Any) -> Any:

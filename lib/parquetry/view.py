@@ -102,12 +102,6 @@ class Columns:
         """These columns, by position."""
         return Columns(self.table.select(list(columns)), self.where)
 
-    def rows(self, start: int, count: int) -> Columns:
-        """So many rows from a position on."""
-        where = self.where
-        moved = None if where is None else (lambda row: where(start + row))
-        return Columns(self.table.slice(start, count), moved)
-
     def column(self, i: int) -> Column:
         """One column by itself, by position."""
         return Column(self.names[i], self.table.column(i), self.where)

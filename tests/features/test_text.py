@@ -241,7 +241,7 @@ def test_terms_beyond_the_bound_take_more_passes_and_give_the_same(settings, lim
 def test_states_stay_within_their_bound(messages, monkeypatch):
     monkeypatch.setattr(terms, "_LOOSE", 10)
     view = make_view(messages, target=None, features=["text"])
-    reduction = terms.TermReduction(CountVectorizer(ngram_range=(1, 2)), occurrences=True, limit=4000)
+    reduction = terms.TermReduction(CountVectorizer(ngram_range=(1, 2)), "text", occurrences=True, limit=4000)
     state, sizes = None, []
     for batch in view.head_batches(50):
         part = reduction.partial(batch)
@@ -392,6 +392,14 @@ def test_tfidf_of_numbers(layout, write_parquet, local):
     parity.assert_same_output(ours, theirs, x)
 
 
+def test_a_transform_is_written(messages, local, tmp_path):
+    data = pqy.open_dataset(messages)
+    model = pqy.fit(make_pipeline(CountVectorizer(max_features=6)), data, features=["text"], engine=local)
+    written = pqy.predict(model, data, to=tmp_path / "out", method="transform", engine=local).to_pandas()
+    assert list(written.columns) == model.get_feature_names_out().tolist()
+    np.testing.assert_array_equal(written, model.transform(data.to_pandas()["text"]).toarray())
+
+
 # --- engines and the cache ------------------------------------------------------------------
 def test_the_same_bits_on_every_engine(messages, engine, local, tmp_path, monkeypatch):
     data = pqy.open_dataset(messages)
@@ -432,7 +440,22 @@ def test_python_tokenizers_run_in_processes_and_the_usual_one_in_threads(write_p
     assert not held(view.through(usual))
     assert held(view.through(own))
     assert held(view.through(ColumnTransformer([("t", own, 0)]).fit(np.array([["word"]], dtype=object))))
-    assert PassTask(None, ((terms.TermReduction(own, occurrences=False, limit=1),) + (view,),)).holds_gil  # noqa: RUF005
+    assert PassTask(None, ((terms.TermReduction(own, "text", occurrences=False, limit=1),) + (view,),)).holds_gil  # noqa: RUF005
+
+
+def test_predict_tells_the_engine_whether_it_runs_python_code(messages, local, tmp_path):
+    asked: list[Any] = []
+    run = local.map
+    local.map = lambda task, items, label: (
+        asked.append(getattr(task, "holds_gil", None)) or run(task, items, label=label)
+    )
+    for i, analyzer in enumerate(("word", last_letters)):
+        pipeline = make_pipeline(CountVectorizer(analyzer=analyzer), SOLVED)
+        model = pqy.fit(pipeline, messages, target="y", features=["text"], engine=local)
+        asked.clear()
+        pqy.predict(model, messages, to=tmp_path / str(i), engine=local)
+        pqy.evaluate(model, messages, target="y", engine=local)
+        assert set(asked) == {analyzer is last_letters}
 
 
 def parity_reduction() -> Any:
@@ -484,23 +507,6 @@ class Gathered(Reduction[list[Any], list[Any]]):
         return state
 
 
-def test_batches_get_smaller_where_texts_become_many_terms(write_parquet, local, monkeypatch):
-    monkeypatch.setattr("parquetry.view.BATCH_BYTES", 400_000)
-    texts = awkward(6000)
-    folder = write_parquet(pa.table({"text": texts}), files=1, row_group_size=6000)
-    letters = CountVectorizer(analyzer="char", ngram_range=(1, 4))
-    view = make_view(folder, target=None, features=["text"]).through(
-        pqy.fit(letters, folder, features=["text"], engine=local)
-    )
-    assert view.batch_rows in (1024, 2048)
-    from parquetry.fitting import run_pass
-
-    for seen in (view, view.cached()):
-        (parts,) = run_pass(local, [(Gathered(), seen)], label="bounded")
-        assert max(part[0].shape[0] for part in parts) == view.batch_rows
-        assert sum(part[0].shape[0] for part in parts) == 6000
-
-
 # --- bad input ------------------------------------------------------------------------------
 @pytest.fixture
 def gappy(write_parquet: Callable[..., Path]) -> Path:
@@ -522,7 +528,9 @@ def gappy(write_parquet: Callable[..., Path]) -> Path:
     ids=str,
 )
 def test_missing_texts_are_refused_with_their_place(vectorizer, gappy, local):
-    with pytest.raises(NonFiniteValues, match=r"part-0.parquet, row group 3, row 7") as caught:
+    with pytest.raises(
+        NonFiniteValues, match=r"column 'text' is missing, first in .*part-0.parquet, row group 3, row 7"
+    ) as caught:
         pqy.fit(vectorizer, gappy, features=["text"], engine=local)
     assert "fillna" in caught.value.fix
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parquetry.errors import BadParameter, NonFiniteValues, TooManyCategories
-from parquetry.features.tokens import IntArray, Mask, Terms, Texts, Tokens, chunks_of_tokens, distinct, holds_gil
-from parquetry.features.tokens import texts_of as texts_in
+from parquetry.errors import BadParameter, TooManyCategories
+from parquetry.features.texts import Mask, column_name, missing_at, missing_text, place_of, texts_of
+from parquetry.features.tokens import IntArray, Terms, Tokens, chunks_of_tokens, distinct, holds_gil
 from parquetry.fitting import Fitting, Pass
-from parquetry.foundation.positions import Position, earliest, position_of
+from parquetry.foundation.positions import Position, earliest
 from parquetry.reduction import FAN_IN, Reduction
 from parquetry.view import Batch, View
 
@@ -99,6 +100,8 @@ class TermReduction(Reduction[TermState, TermState]):
     Parameters
     ----------
     vectorizer : CountVectorizer or TfidfVectorizer
+    name : str
+        The column's name, for errors.
     occurrences : bool
         Whether to count every occurrence, too.
     limit : int
@@ -110,8 +113,11 @@ class TermReduction(Reduction[TermState, TermState]):
 
     label = "terms"
 
-    def __init__(self, vectorizer: Any, *, occurrences: bool, limit: int, share: tuple[int, int] | None = None) -> None:
-        self.vectorizer, self.occurrences, self.limit, self.share = vectorizer, occurrences, limit, share
+    def __init__(
+        self, vectorizer: Any, name: str, *, occurrences: bool, limit: int, share: tuple[int, int] | None = None
+    ) -> None:
+        self.vectorizer, self.name = vectorizer, name
+        self.occurrences, self.limit, self.share = occurrences, limit, share
 
     @property
     def holds_gil(self) -> bool:
@@ -119,7 +125,7 @@ class TermReduction(Reduction[TermState, TermState]):
         return holds_gil(self.vectorizer)
 
     def partial(self, batch: Batch) -> TermState:
-        texts = texts_in(batch.X, type(self.vectorizer).__name__)
+        texts = texts_of(batch.X, type(self.vectorizer).__name__)
         state = TermState(bits=self.share[0] if self.share else 0, missing_at=missing_at(batch, texts))
         for tokens in chunks_of_tokens(self.vectorizer, texts.values):
             counted = self._counted(tokens)
@@ -139,7 +145,7 @@ class TermReduction(Reduction[TermState, TermState]):
 
     def finish(self, state: TermState) -> TermState:
         if state.missing_at is not None:
-            raise missing_text(type(self.vectorizer).__name__, _place(state.missing_at))
+            raise missing_text(type(self.vectorizer).__name__, self.name, place_of(state.missing_at))
         return state
 
     def _counted(self, tokens: Tokens) -> TermCounts:
@@ -166,31 +172,6 @@ class TermReduction(Reduction[TermState, TermState]):
                         "more with memory=.",
                     )
                 _narrow(state, state.bits + 1)
-
-
-class MissingTexts(Reduction[Position | None, None]):
-    """Learns nothing; refuses null and NaN among the texts.
-
-    Parameters
-    ----------
-    who : str
-        The estimator, for the error.
-    """
-
-    label = "missing-texts"
-
-    def __init__(self, who: str) -> None:
-        self.who = who
-
-    def partial(self, batch: Batch) -> Position | None:
-        return missing_at(batch, texts_in(batch.X, self.who))
-
-    def merge(self, left: Position | None, right: Position | None) -> Position | None:
-        return earliest([left, right])
-
-    def finish(self, state: Position | None) -> None:
-        if state is not None:
-            raise missing_text(self.who, _place(state))
 
 
 def learn_terms(
@@ -224,7 +205,8 @@ def learn_terms(
         The vocabulary would not fit the memory.
     """
     limit = max(1, min(STATE_BYTES, fitting.memory // (2 * FAN_IN)))
-    (state,) = yield [Pass(TermReduction(vectorizer, occurrences=occurrences, limit=limit), view)]
+    count = partial(TermReduction, vectorizer, column_name(view), occurrences=occurrences, limit=limit)
+    (state,) = yield [Pass(count(), view)]
     shares = 2**state.bits
     gathered = [state.whole.keep(kept(state.whole.documents))]
     most = vectorizer.max_features
@@ -232,8 +214,7 @@ def learn_terms(
     cut = False
     for number in range(1, shares):
         _require_room(vectorizer, len(gathered[-1]) * shares if number == 1 else sum(map(len, gathered)), room, most)
-        share = (state.bits, number)
-        (more,) = yield [Pass(TermReduction(vectorizer, occurrences=occurrences, limit=limit, share=share), view)]
+        (more,) = yield [Pass(count(share=(state.bits, number)), view)]
         gathered.append(more.whole.keep(kept(more.whole.documents)))
         if most is not None and sum(map(len, gathered)) > max(room, 2 * most):
             gathered, cut = [_most_frequent(_united(gathered), most)], True
@@ -242,25 +223,6 @@ def learn_terms(
     whole = _most_frequent(_united(gathered), most) if cut else _united(gathered)
     _require_room(vectorizer, min(len(whole), most or len(whole)), room, None)
     return _sorted(whole), cut
-
-
-def missing_at(batch: Batch, texts: Texts) -> Position | None:
-    """Where the first missing text of a batch stands, or None."""
-    return None if texts.missing is None else position_of(batch, texts.missing, 0, "a missing value")
-
-
-def missing_text(who: str, where: str) -> NonFiniteValues:
-    """The error for a text that is not there."""
-    return NonFiniteValues(
-        f"{who}: a text is missing, first in {where}.",
-        why="scikit-learn's own refuses null and NaN among texts.",
-        fix="Drop those rows, or fill them first: a FunctionTransformer before it whose function returns "
-        "texts.fillna('').",
-    )
-
-
-def _place(position: Position) -> str:
-    return f"{position.path}, row group {position.row_group}, row {position.row}"
 
 
 def _require_room(vectorizer: Any, terms: int, room: int, most: int | None) -> None:

@@ -7,6 +7,7 @@ two numbers.
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -19,17 +20,11 @@ from sklearn.utils._sparse import _align_api_if_sparse
 
 from parquetry.errors import BadParameter, DegenerateColumn, ParquetryError
 from parquetry.features.surrogate import checked, require_numbers
-from parquetry.features.terms import MissingTexts, TermCounts, learn_terms, missing_text
-from parquetry.features.tokens import (
-    KINDS,
-    IntArray,
-    chunks_of_tokens,
-    listed,
-    texts_of,
-    with_columns,
-)
+from parquetry.features.terms import TermCounts, learn_terms
+from parquetry.features.texts import MissingTexts, column_name, missing_text, texts_of
+from parquetry.features.tokens import KINDS, IntArray, chunks_of_tokens, listed, with_columns
 from parquetry.fitting import Asking, Fitting, Pass
-from parquetry.foundation.positions import Position, earliest, first_non_finite, position_of, refusal, shown_names
+from parquetry.foundation.positions import Position, earliest, first_non_finite, position_of, refusal
 from parquetry.reduction import Reduction
 from parquetry.registry import fitter
 from parquetry.through import Single
@@ -70,7 +65,7 @@ def fit_tfidf_vectorizer(vectorizer: Any, view: View, fitting: Fitting) -> Askin
     if not vectorizer.fixed_vocabulary_:
         documents = yield from _learn_vocabulary(vectorizer, view, fitting)
     elif vectorizer.use_idf:
-        seen = MissingTexts(type(vectorizer).__name__), _FixedFrequencies(vectorizer)
+        seen = MissingTexts(type(vectorizer).__name__, column_name(view)), _FixedFrequencies(vectorizer)
         _, documents = yield [Pass(reduction, view) for reduction in seen]
     else:
         yield from _refuse_missing(vectorizer, view)
@@ -110,7 +105,7 @@ def fit_tfidf_transformer(transformer: Any, view: View, _fitting: Fitting) -> As
     """
     checked(transformer, transformer._validate_params)
     require_numbers(transformer, view)
-    (documents,) = yield [Pass(DocumentFrequencies(type(transformer).__name__, shown_names(view)), view)]
+    (documents,) = yield [Pass(DocumentFrequencies(type(transformer).__name__, view.names), view)]
     head = view.head()
     checked(transformer, lambda: transformer.fit(head))
     if transformer.use_idf:
@@ -125,13 +120,13 @@ class DocumentFrequencies(Reduction[tuple[IntArray, Position | None], IntArray])
     ----------
     who : str
         The estimator, for errors.
-    names : sequence of str
-        The columns' names, for errors.
+    names : tuple of str or None
+        The columns' names, for errors, where they have any.
     """
 
     label = "document-frequencies"
 
-    def __init__(self, who: str, names: tuple[str, ...]) -> None:
+    def __init__(self, who: str, names: tuple[str, ...] | None) -> None:
         self.who, self.names = who, names
 
     def partial(self, batch: Batch) -> tuple[IntArray, Position | None]:
@@ -148,7 +143,8 @@ class DocumentFrequencies(Reduction[tuple[IntArray, Position | None], IntArray])
 
     def finish(self, state: tuple[IntArray, Position | None]) -> IntArray:
         if state[1] is not None:
-            raise refusal(state[1], self.names, self.who)
+            column = state[1].column
+            raise refusal(replace(state[1], column=0), [self.names[column] if self.names else f"x{column}"], self.who)
         return state[0]
 
 
@@ -169,7 +165,8 @@ def vectorized(vectorizer: Any, x: Any) -> Any:
     texts = texts_of(x, type(vectorizer).__name__)
     if texts.missing is not None:
         row = int(np.argmax(texts.missing))
-        raise missing_text(type(vectorizer).__name__, texts.where(row) if texts.where else f"row {row} of the batch")
+        place = texts.where(row) if texts.where else f"row {row} of the batch"
+        raise missing_text(type(vectorizer).__name__, texts.name, place)
     if type(vectorizer) not in KINDS:
         return vectorizer.transform(listed(texts.values))
     if type(vectorizer) is HashingVectorizer:
@@ -244,7 +241,7 @@ def _refuse_missing(vectorizer: Any, view: View) -> Generator[list[Any], list[An
         stats = view.dataset.footer.stats.get(view.features[0])
         if stats is not None and stats.nulls == 0:
             return
-    yield [Pass(MissingTexts(type(vectorizer).__name__), view)]
+    yield [Pass(MissingTexts(type(vectorizer).__name__, column_name(view)), view)]
 
 
 def _learn_vocabulary(vectorizer: Any, view: View, fitting: Fitting) -> Generator[list[Any], list[Any], IntArray]:

@@ -22,14 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 
-from parquetry.errors import BadParameter, WrongColumnType
-from parquetry.foundation.counts import is_missing
-from parquetry.view import Column, Columns
+from parquetry.features.texts import Mask
 
 IntArray = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 Terms = Any
 """Distinct terms: a LargeStringArray, or a list where an analyzer gives anything but text."""
 
@@ -42,89 +39,6 @@ KINDS = (CountVectorizer, HashingVectorizer, TfidfVectorizer)
 _RUNS = re.compile(r"(?:\(\?u\))?(\\b)?(?:(\\w)?\\w\+|\\w\{(\d+),\})(\\b)?")
 _BETWEEN = "\x1e"  # neither a letter nor what a letter's lower case depends on
 _CODE_POINTS = 0x110000
-
-
-# --- texts ----------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Texts:
-    """The texts of a batch.
-
-    Attributes
-    ----------
-    name : str
-        The column's name.
-    values : pyarrow.LargeStringArray or list
-        A list where they are bytes, or were made by a step before.
-    missing : ndarray of bool, or None
-        Which are null or NaN; None where none is.
-    where : callable or None
-        Tells the place of a row in words, where that is known.
-    """
-
-    name: str
-    values: Any
-    missing: Mask | None = None
-    where: Callable[[int], str] | None = None
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
-def texts_of(x: Any, who: str) -> Texts:
-    """The texts in X, which must be one column or one text a row.
-
-    Raises
-    ------
-    BadParameter
-        X is a table.
-    WrongColumnType
-        The column does not hold texts.
-    """
-    if isinstance(x, Columns) and len(x.names) == 1:
-        x = x.column(0)
-    if isinstance(x, Column):
-        return _stored_texts(x, who)
-    if isinstance(x, Columns) or len(getattr(x, "shape", ())) > 1:
-        what = f"the columns {x.names}" if isinstance(x, Columns) else f"a table of shape {tuple(x.shape)}"
-        raise BadParameter(
-            f"{who} gets {what}.",
-            why="It takes one text a row.",
-            fix=f"Name one column: features=['text'], or ('text', {who}(), 'text') in a ColumnTransformer.",
-        )
-    return _listed_texts(str(getattr(x, "name", None) or "x0"), list(x))
-
-
-def _stored_texts(x: Column, who: str) -> Texts:
-    values, kind = x.values, x.values.type
-    if pa.types.is_dictionary(kind):
-        values, kind = values.cast(kind.value_type), kind.value_type
-    missing = np.asarray(values.is_null()) if values.null_count else None
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return Texts(x.name, (values.fill_null(b"") if missing is not None else values).to_pylist(), missing, x.where)
-    if not (_is_text(kind) or pa.types.is_null(kind)):
-        raise WrongColumnType(f"{who}: column {x.name!r} is {kind}, not text.", fix="Name a column of texts.")
-    values = values.cast(pa.large_string())
-    return Texts(x.name, _one_array(values.fill_null("") if missing is not None else values), missing, x.where)
-
-
-def _listed_texts(name: str, values: list[Any]) -> Texts:
-    missing = np.array([is_missing(v) or type(v).__name__ == "NAType" for v in values], dtype=bool)
-    held = missing if missing.any() else None
-    plain = ["" if m else v for v, m in zip(values, missing.tolist(), strict=True)]
-    if all(isinstance(v, str) for v in plain):
-        try:
-            return Texts(name, pa.array(plain, pa.large_string()), held)
-        except (UnicodeEncodeError, pa.ArrowInvalid):  # half of a surrogate pair has no place in Arrow
-            return Texts(name, plain, held)
-    return Texts(name, plain, held)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _one_array(values: Any) -> Any:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 # --- terms ----------------------------------------------------------------------------------
@@ -214,7 +128,7 @@ def chunks_of_tokens(vectorizer: Any, values: Any) -> Iterator[Tokens]:
     ----------
     vectorizer : CountVectorizer, TfidfVectorizer or HashingVectorizer
     values : LargeStringArray or list
-        As in :class:`Texts`.
+        As :func:`parquetry.features.texts.texts_of` gives them.
     """
     words = Words.of(vectorizer) if isinstance(values, pa.Array) else None
     if words is None:
