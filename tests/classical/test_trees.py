@@ -41,7 +41,7 @@ from sklearn.utils import compute_sample_weight
 import parquetry as pqy
 from parquetry.classical import tree_codes, tree_growth, tree_oob, trees
 from parquetry.classical.tree_samples import Bootstrap
-from parquetry.errors import BadParameter, NonFiniteValues, TooBigForOneNode, WrongColumnType
+from parquetry.errors import BadParameter, NonFiniteValues, TooBigForDriver, TooBigForOneNode, WrongColumnType
 
 N, K = 1_200, 5
 FEATURES = [f"x{i}" for i in range(K)]
@@ -649,6 +649,13 @@ def test_over_budget_the_error_names_what_scales(local: Any, tree_data: Any) -> 
         with pytest.raises(TooBigForOneNode, match=type(estimator).__name__) as caught:
             pqy.fit(estimator, data, target=target, features=FEATURES, engine=local, memory="10KB")
         assert all(name in caught.value.fix for name in relatives)
+
+
+def test_more_nodes_than_the_memory_holds(local: Any, tree_data: Any, distributed: Any) -> None:
+    distributed("histograms")
+    with pytest.raises(TooBigForDriver, match=r"its trees have more than .* nodes") as caught:
+        pqy.fit(DecisionTreeRegressor(), tree_data(), target="y", features=FEATURES, engine=local, memory="10KB")
+    assert "max_depth" in caught.value.fix
 
 
 def test_too_many_features_and_classes_for_histograms(

@@ -22,7 +22,7 @@ from parquetry.classical.tree_nodes import LEAF, SPLIT, WAITING, Nodes, routes
 from parquetry.classical.tree_rows import FewRows, graft, grown, rows_by_node
 from parquetry.classical.tree_samples import Bootstrap, mixed
 from parquetry.classical.tree_splits import CRITERIA, EPSILON, NodeTable, Splits, best_of_pairs, on_edges
-from parquetry.errors import BadParameter
+from parquetry.errors import BadParameter, TooBigForDriver
 from parquetry.fitting import Pass
 from parquetry.reduction import FAN_IN, bundles
 from parquetry.view import FloatArray, View
@@ -32,7 +32,7 @@ IntArray = npt.NDArray[np.int64]
 STATES_BYTES = 512 * 2**20
 """What the states of a pass may take together: one a bundle, of which the fixed tree holds 32 at most."""
 
-STATE_BYTES = 64 * 2**20
+STATE_BYTES = 48 * 2**20
 """What one may take."""
 
 GATHER_GAIN = 4
@@ -62,6 +62,8 @@ class Plan:
     shift : ndarray of shape (n_outputs,), or None
     scale : float
         The target is ``shift + scale * y`` of what the block cache keeps.
+    memory : float
+        Bytes that the nodes may take.
     """
 
     who: str
@@ -74,6 +76,7 @@ class Plan:
     class_weights: Any = None
     shift: FloatArray | None = None
     scale: float = 1.0
+    memory: float = np.inf
 
 
 class Growth:
@@ -104,7 +107,17 @@ class Growth:
             (state,) = yield [Pass(task, view)]
             self._apply_histograms(histograms, drawn, starts, state)
             self._apply_rows(gathered, state)
+            self._check_size()
         return self.nodes
+
+    def _check_size(self) -> None:
+        if self.nodes.size * self.nodes.node_bytes > self.plan.memory:
+            raise TooBigForDriver(
+                f"{self.plan.who}: its trees have more than {self.nodes.size:,} nodes, which take "
+                f"{self.plan.memory / 2**30:.2f} GiB.",
+                why="A fitted model is one object in the memory of one process.",
+                fix="Bound the trees (max_depth, max_leaf_nodes, min_samples_leaf), or allow more with memory=.",
+            )
 
     # --- what to look at --------------------------------------------------------------------
     def _frontier(self) -> IntArray:

@@ -14,13 +14,13 @@ IntArray = npt.NDArray[np.int64]
 WAITING, LEAF, SPLIT = 0, 1, 2
 
 _COLUMNS: dict[str, tuple[Any, Any]] = {
-    "tree": (np.int64, 0),
-    "parent": (np.int64, -1),
-    "depth": (np.int64, 0),
+    "tree": (np.int32, 0),
+    "parent": (np.int32, -1),
+    "depth": (np.int32, 0),
     "state": (np.int8, WAITING),
-    "left": (np.int64, -1),
-    "feature": (np.int64, -2),
-    "code": (np.int64, 0),
+    "left": (np.int32, -1),
+    "feature": (np.int32, -2),
+    "code": (np.int16, 0),
     "threshold": (np.float64, -2.0),
     "missing_left": (np.bool_, False),
     "count": (np.int64, 0),
@@ -28,7 +28,7 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
     "impurity": (np.float64, np.inf),
     "improvement": (np.float64, 0.0),
     "key": (np.uint64, 0),
-    "tries": (np.int64, 0),
+    "tries": (np.int16, 0),
 }
 
 
@@ -51,6 +51,11 @@ class Nodes:
         if name not in columns:
             raise AttributeError(name)
         return columns[name][: self.size]
+
+    @property
+    def node_bytes(self) -> int:
+        """What a node takes."""
+        return sum(c.itemsize * int(np.prod(c.shape[1:])) for c in self._columns.values())
 
     def add(self, n: int, **values: Any) -> IntArray:
         """Append nodes; their numbers."""

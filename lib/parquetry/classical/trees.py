@@ -45,7 +45,7 @@ SMALL_ROWS = 8_192
 """So few rows are gathered: scikit-learn's own fit of them is exact, and quicker."""
 
 _NODE_BYTES = 256 * 2**20  # what one node's histograms may take
-_NODES = 8_000_000  # of the trees that grow at once: 1 GiB
+_NODES = 4_000_000  # of the trees that grow at once: 400 MiB
 _WHOLE = 2.0**24  # whole numbers up to here are exact in float32
 _SINGLE = (
     "8,192 rows or fewer; criterion='absolute_error' or 'poisson'; monotonic_cst; balanced_subsample of several targets"
@@ -79,7 +79,7 @@ def fit_tree(estimator: Any, view: View, fitting: Fitting) -> Asking:
     seed = estimator.random_state
     if not isinstance(seed, Integral):
         seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
-    yield from _grown(estimator, [estimator], [int(seed)], facts, None)
+    yield from _grown(estimator, [estimator], [int(seed)], facts, None, fitting.memory)
     return estimator
 
 
@@ -88,7 +88,7 @@ def fit_tree(estimator: Any, view: View, fitting: Fitting) -> Asking:
     RandomForestRegressor,
     ExtraTreesClassifier,
     ExtraTreesRegressor,
-    passes="1, and 1 for each level (more for many trees: a pass holds 16 to 64 MiB of histograms)",
+    passes="1, and 1 for each level (more for many trees: a pass holds 16 to 48 MiB of histograms)",
     exact=f"each tree: {_EXACT}; other bootstrap samples",
     matrices=True,
     single_node=_SINGLE,
@@ -112,7 +112,7 @@ def fit_forest(estimator: Any, view: View, fitting: Fitting) -> Asking:
         vars(estimator).pop(name, None)  # they would tell of samples that were not drawn
     bootstrap = yield from _bootstrap(estimator, facts)
     seeds = [int(tree.random_state) for tree in estimator.estimators_]
-    view = yield from _grown(estimator, estimator.estimators_, seeds, facts, bootstrap)
+    view = yield from _grown(estimator, estimator.estimators_, seeds, facts, bootstrap, fitting.memory)
     if estimator.oob_score and bootstrap is not None:
         yield from set_oob_score(estimator, view, facts.bins, bootstrap, facts.classes, (facts.shift, facts.scale))
     return estimator
@@ -215,9 +215,11 @@ def _target_facts(who: str, view: View) -> Generator[list[Any], list[Any], tuple
     (found,) = yield [Pass(Moments(who, view.target, values=targets, nan=False), view)]
     spread = np.sqrt(found.variance)
     grain = 2.0 ** np.floor(np.log2(np.where(spread > 0, spread, 1.0)))
-    shift = np.rint(found.mean / grain) * grain
+    with np.errstate(over="ignore", invalid="ignore"):
+        shift = np.rint(found.mean / grain) * grain
+    shift = np.where(np.isfinite(shift), shift, found.mean)
     size = float(np.maximum(np.abs(found.minimum - shift), np.abs(found.maximum - shift)).max())
-    return shift, 2.0 ** np.ceil(np.log2(size)) if size > 0 else 1.0
+    return shift, float(np.ldexp(1.0, min(1023, int(np.ceil(np.log2(size)))))) if size > 0 else 1.0
 
 
 @dataclass
@@ -299,7 +301,7 @@ def _bootstrap(forest: Any, facts: _Facts) -> Generator[list[Any], list[Any], Bo
 
 
 def _grown(
-    estimator: Any, trees: list[Any], seeds: list[int], facts: _Facts, bootstrap: Bootstrap | None
+    estimator: Any, trees: list[Any], seeds: list[int], facts: _Facts, bootstrap: Bootstrap | None, memory: int
 ) -> Generator[list[Any], list[Any], View]:
     """Grow all trees and put them into scikit-learn's estimators; the cached view."""
     view, weigh = _class_weighing(estimator, facts, bootstrap)
@@ -322,6 +324,7 @@ def _grown(
         class_weights=weigh,
         shift=facts.shift,
         scale=facts.scale,
+        memory=memory,
     )
     at_once = max(1, _NODES // rules.most_nodes(rows))
     for start in range(0, len(trees), at_once):
@@ -332,6 +335,7 @@ def _grown(
         for tree, own in zip(trees[here], members, strict=True):
             tree.tree_ = assembled(rules, nodes, own)
             tree._prune_tree()
+        plan = replace(plan, memory=plan.memory - nodes.size * nodes.node_bytes)
     return cached
 
 
