@@ -82,11 +82,12 @@ def test_more_customers_than_one_worker_holds(
 
 
 def test_segments_are_named_by_their_traits() -> None:
-    rows = [(1.0, 5.0, 9.0), (5.0, 1.0, 2.0), (5.0, 1.0, 2.1), (3.0, 2.4, 4.2)]
-    means = [dict(zip(("recency", "frequency", "monetary"), row, strict=True)) for row in rows]
-    assert segment_names(means) == [
+    rows = [(-1.0, 1.5, 2.0), (1.0, -0.8, -0.7), (1.0, -0.8, -0.6), (0.1, 0.2, -0.3), (0.1, 0.3, 0.5)]
+    centers = [dict(zip(("recency", "frequency", "monetary"), row, strict=True)) for row in rows]
+    assert segment_names(centers) == [
         "recent, frequent, big spenders",
         "lapsed, seldom, small spenders (2)",
         "lapsed, seldom, small spenders (1)",
         "average",
+        "big spenders",
     ]

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -131,13 +130,13 @@ class _Measured:
         )
 
 
-def segment_names(means: Sequence[Mapping[str, float]]) -> list[str]:
+def segment_names(centers: Sequence[Mapping[str, float]]) -> list[str]:
     """A name for each segment by its traits, as "recent, frequent, big spenders".
 
     Parameters
     ----------
-    means : sequence of mappings
-        Each segment's mean of each of ``MEASURES``, on a scale on which they compare (of logarithms, say).
+    centers : sequence of mappings
+        Each segment's mean of each of ``MEASURES`` in standard deviations from the mean of all customers.
 
     Returns
     -------
@@ -145,13 +144,10 @@ def segment_names(means: Sequence[Mapping[str, float]]) -> list[str]:
         All different: segments of the same traits are told apart by a number, the largest
         spenders first.
     """
-    values = np.array([[m[name] for name in MEASURES] for m in means])
-    spread = values.std(axis=0)
-    scores = np.divide(values - values.mean(axis=0), spread, out=np.zeros_like(values), where=spread > 0)
-    plain = [_traits(row) for row in scores]
+    plain = [_traits([center[name] for name in MEASURES]) for center in centers]
     names = list(plain)
     for name in set(plain):
-        same = sorted((i for i, other in enumerate(plain) if other == name), key=lambda i: -values[i, 2])
+        same = sorted((i for i, other in enumerate(plain) if other == name), key=lambda i: -centers[i]["monetary"])
         if len(same) > 1:
             for number, i in enumerate(same, start=1):
                 names[i] = f"{name} ({number})"

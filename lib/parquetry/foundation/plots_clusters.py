@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from parquetry.foundation.plots_classification import PALETTE
 
 _MOST_FEATURES = 20
 _ROOM_FOR_NUMBERS = 160  # cells of a profile that are annotated
+_LABEL = 13  # letters in a line of a cluster's name
 _MARKERS = "os^Dv*PX"
 _DRAWN_AS_DOTS = 1500  # more points become one image within the picture: a page of paths would be slow
 NOISE = -1
@@ -80,14 +82,15 @@ def profile_picture(
     order = np.argsort(-(values.max(axis=0) - values.min(axis=0)), kind="stable")[:_MOST_FEATURES]
     shown = values[:, order].T
     rows, columns = shown.shape
-    figure, axes = _axes((float(np.clip(2.6 + 0.72 * columns, 4.6, 10.5)), 1.6 + 0.34 * max(3, rows)))
+    labels = [str(i) if names is None else fill(_short(names[i]), _LABEL) for i in range(columns)]
+    cell, lines = (0.72, 1) if names is None else (1.15, max(label.count("\n") + 1 for label in labels))
+    figure, axes = _axes((float(np.clip(2.6 + cell * columns, 4.6, 12.0)), 1.5 + 0.18 * lines + 0.34 * max(3, rows)))
     limit = max(1.0, float(np.abs(shown).max()))
     image = axes.imshow(shown, cmap=_both_ways(), vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     if shown.size <= _ROOM_FOR_NUMBERS:
         for (i, j), value in np.ndenumerate(shown):
             axes.text(j, i, f"{value:+z.1f}", ha="center", va="center", color=INK, fontsize=9)
     axes.set_yticks(range(rows), [_short(features[i]) for i in order])
-    labels = [str(i) for i in range(columns)] if names is None else [_short(n) for n in names]
     if sizes is not None:
         total = float(np.sum(sizes))
         labels = [f"{label}\n{size / total:.0%}" for label, size in zip(labels, sizes, strict=True)]
