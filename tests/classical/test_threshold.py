@@ -124,7 +124,7 @@ def test_the_mistakes_are_all_counted_and_the_surest_kept(loans, model, local):
 @pytest.mark.parametrize("method", ["predict_proba", "decision_function", "auto"])
 def test_a_fixed_threshold_is_fitted_and_predicts_as_scikit_learn_does(method, loans, local, tmp_path):
     threshold = 0.3 if method != "decision_function" else -0.8
-    inner = make_pipeline(StandardScaler(), LogisticRegression())
+    inner = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-12, max_iter=1000))
     fixed = FixedThresholdClassifier(inner, threshold=threshold, pos_label="bad", response_method=method)
     rows = frame(loans)
     ours = pqy.fit(fixed, loans, target="state", features=["a", "b"], engine=local)
