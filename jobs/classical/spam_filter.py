@@ -25,7 +25,7 @@ from parquetry.classical.threshold import cost_curve, scores_of_class, two_class
 from parquetry.coefficients import INTERCEPT, named_coefficients
 from parquetry.config import JobConfig
 from parquetry.engine import Engine
-from parquetry.foundation import plots_decisions
+from parquetry.foundation import plots_classification, plots_decisions
 from parquetry.job import run_job
 from parquetry.run import Run
 from parquetry.tabular_input import open_job_input
@@ -96,7 +96,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     run.write_json("coefficients.json", weights)
     del weights[INTERCEPT]
     for picture in (
-        *plots_decisions.classification_pictures(chosen, config.target),
+        *plots_classification.classification_pictures(chosen, config.target),
         plots_decisions.cost_picture(curve, curve.best),
         plots_decisions.words_picture(weights, *map(str, usual.classes_)),
     ):

@@ -208,7 +208,7 @@ def _stages(model: Any, x: Any) -> Iterator[Any]:
 
 def _row_bytes(x: Any) -> float:
     """An index and a value for each stored value of a sparse row; a float for each cell of a dense one."""
-    if isinstance(x, Columns):
+    if isinstance(x, Columns | Column) or len(x.shape) < 2:
         return 0.0
     return float(12 * x.nnz / max(1, x.shape[0]) if hasattr(x, "nnz") else 8 * x.shape[1])
 

@@ -35,17 +35,22 @@ def fit_logistic_regression(estimator: Any, view: View, fitting: Fitting) -> Ask
 
     Minimizes scikit-learn's own objective, ``C * sum(weight * loss) + penalty``. Every solver's name
     is accepted; all reach the one optimum, and ``liblinear`` penalizes the intercept, as it does in
-    scikit-learn. The first pass keeps the rows in the block cache and takes a sample of them, the
-    model of the sample is the start, and Newton steps over all rows follow: with up to 256
-    coefficients (features times classes) from their exact second derivatives, with more from the
-    sample's, corrected by the gradients of each pass.
+    scikit-learn. The first pass over the features keeps the rows in the block cache and takes a
+    sample of them (at most 32,768 rows and 32 MiB). The model of the sample is the start, and Newton
+    steps over all rows follow. Their second derivatives are exact with up to 256 coefficients
+    (features times classes); with more they are the sample's, corrected by each pass's gradient, and
+    exact ones are asked for (up to 2,048 coefficients) where those do not suffice.
 
     ``tol`` bounds the error of the coefficients (of standardized features, relative to the largest
-    one, or to 1) by about ``1e-4 * tol``: 1e-8 by default. ``max_iter`` bounds the passes after the
-    first one, and ``n_iter_`` counts them. ``warm_start`` changes nothing: the estimator is cloned,
-    and the optimum is the same from any start. Without a penalty, classes that are perfectly
-    separable have no optimum: the search ends with a ConvergenceWarning as soon as every row is told
-    apart. An L1 penalty on an even number of classes may leave an optimum that is not unique.
+    one, or to 1) by about ``1e-4 * tol``: 1e-8 by default. Beyond 2,048 coefficients that error is
+    estimated by the model of the sample, and may be larger where features are nearly collinear.
+    ``max_iter`` bounds the passes after the first one, and ``n_iter_`` counts them. ``warm_start``
+    changes nothing: the estimator is cloned, and the optimum is the same from any start.
+
+    Without a penalty, classes that are perfectly separable have no optimum: the search ends with a
+    ConvergenceWarning as soon as every row is told apart. Multinomial intercepts add up to 0, also
+    where ``saga`` leaves some other sum, which changes no probability. An L1 penalty on an even
+    number of classes, or on collinear features, may leave an optimum that is not unique.
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.linear_model.LogisticRegression.html
     """
@@ -139,9 +144,9 @@ def warn_of_trouble(who: str, found: list[Found]) -> None:
     share = f" in {len(separable or late)} of {len(found)} fits" if len(found) > 1 else ""
     if separable:
         warnings.warn(
-            f"{who}: the classes are perfectly separable along some direction{share}, so that the coefficients have "
-            "no finite optimum without a penalty. The search ended where every row is told apart or nothing is left "
-            "to gain. Choose a finite C.",
+            f"{who}: the classes are perfectly separable along some direction that no penalty holds{share}, so that "
+            "the coefficients have no finite optimum. The search ended where every row is told apart or nothing is "
+            "left to gain. Choose a finite C, and look whether every class has weight.",
             ConvergenceWarning,
             stacklevel=2,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -205,6 +205,9 @@ def _refitted(estimator: Any, paths: _Paths) -> Generator[list[Any], list[Any], 
     c, ratio = np.unravel_index(np.argmax(by_c), by_c.shape)
     terms = grid.terms[int(ratio) * len(grid.cs) + int(c)]
     start = paths.points[:, ratio, c].mean(axis=0)
+    if ground.form.intercept_scaling is not None:
+        # scikit-learn leaves intercept_scaling out of its last fit; so it is 1 there.
+        ground = replace(ground, form=replace(ground.form, intercept_scaling=1.0))
     (found,) = yield from ground.solve([terms], [(start,)])
     warn_of_trouble(type(estimator).__name__, [found])
     estimator.C_, estimator.l1_ratio_ = [grid.cs[c]], [grid.l1_ratios[int(ratio)]]

@@ -21,7 +21,7 @@ from parquetry.classical.logistic_sample import MOST_UPDATES, Sample, SampledMod
 from parquetry.classical.logistic_solver import Answer, Ask, Found, Problem, run_searches
 from parquetry.classical.logistic_start import LogisticArrays, Scale, head_shift
 from parquetry.classical.logistic_sums import NO_FOLD, Losses, LossSums
-from parquetry.errors import BadParameter, TooBigForOneNode
+from parquetry.errors import BadParameter, NonFiniteValues, TooBigForOneNode
 from parquetry.fitting import Fitting, Pass
 from parquetry.foundation.moments import Moments
 from parquetry.foundation.positions import shown_names
@@ -352,6 +352,13 @@ def prepared(
     weight = float(found.weight[0])
     if not weight > 0:
         raise BadParameter(f"{form.who}: no row has any weight.", fix="Mend the weight column, or class_weight.")
+    overflowing = np.flatnonzero(~np.isfinite(found.m2))
+    if len(overflowing):
+        raise NonFiniteValues(
+            f"{form.who}: the squares of column {shown_names(view)[overflowing[0]]!r} overflow float64.",
+            why="Some values are beyond 1e154.",
+            fix="Scale the column first.",
+        )
     scale = Scale.of(found, shift, intercept=form.intercept or centered, centered=centered)
     null = np.zeros((rows, scale.width))
     if free:

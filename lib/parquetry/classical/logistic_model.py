@@ -18,6 +18,7 @@ from parquetry.view import FloatArray
 
 _NULL = 1e-13  # relative eigenvalue below which a direction is one that the data do not have
 _NOTHING = 1e-20  # relative second derivative below which a column is constant but for rounding
+_SHARED = 1e-12  # relative stiffness of a direction that has none
 _MOST_SWEEPS = 1000
 
 
@@ -150,8 +151,10 @@ def _walk_on_support(matrix: FloatArray, u: FloatArray, slope: FloatArray, l1: F
     """Move ``u`` (and ``slope``) toward the minimum on its support; whether that is the minimum of all."""
     support = np.flatnonzero((u != 0) | (l1 == 0))
     signs = np.sign(u[support]) * (l1[support] > 0)
+    own = matrix[np.ix_(support, support)]
     try:
-        factor = linalg.cho_factor(matrix[np.ix_(support, support)])
+        # Where columns are collinear, the walk goes along what they share until one of them is 0.
+        factor = linalg.cho_factor(own + np.diag(_SHARED * np.diag(own)))
     except linalg.LinAlgError:
         return False
     step = linalg.cho_solve(factor, -(slope[support] + l1[support] * signs))
@@ -169,4 +172,5 @@ def _walk_on_support(matrix: FloatArray, u: FloatArray, slope: FloatArray, l1: F
         return False
     others = np.ones(len(u), dtype=bool)
     others[support] = False
-    return bool((np.abs(slope[others]) <= l1[others] + rounding).all())
+    solved = (np.abs(slope[support] + l1[support] * signs) <= rounding).all()
+    return bool(solved and (np.abs(slope[others]) <= l1[others] + rounding).all())

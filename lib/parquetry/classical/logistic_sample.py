@@ -9,7 +9,7 @@ import numpy as np
 
 from parquetry.block_cache import Arrays
 from parquetry.classical.logistic_model import MatrixModel, Model
-from parquetry.classical.logistic_penalty import Gauge, Penalty
+from parquetry.classical.logistic_penalty import Bond, Gauge, Penalty
 from parquetry.classical.logistic_start import Scale
 from parquetry.classical.logistic_sums import Chunk, Losses, binomial, multinomial
 from parquetry.dataset import Dataset
@@ -144,11 +144,17 @@ class SampleModel(Model):
             return self._shrunken(point, slope, penalty.l1)
         if penalty.bond is None:
             return point + self._conjugate(slope)
-        normals = penalty.bond.normals
-        free = self._conjugate(slope)
+        return point + self._tied_step(point, slope, penalty.bond)
+
+    def _tied_step(self, point: FloatArray, slope: FloatArray, bond: Bond) -> FloatArray:
+        """The step within the bond; what the bond holds in balance is left out before anything is solved."""
+        normals, off = bond.normals, bond.normals.T @ point
+        force = -(normals.T @ slope) if bond.give == 0.0 else off / bond.give
+        free = self._conjugate(slope + normals @ force)
         along = np.column_stack([self._conjugate(-normal) for normal in normals.T])
-        room = penalty.bond.give * np.eye(normals.shape[1]) + normals.T @ along
-        return point + free - along @ np.linalg.solve(room, normals.T @ (point + free))
+        room = bond.give * np.eye(normals.shape[1]) + normals.T @ along
+        astray = normals.T @ free + (off if bond.give == 0.0 else 0.0)
+        return free - along @ np.linalg.solve(room, astray)
 
     def _conjugate(self, gradient: FloatArray) -> FloatArray:
         """Conjugate gradients, preconditioned by the diagonal."""

@@ -23,6 +23,7 @@ _SHARES = (0.5, 0.25, 0.1, 0.03, 0.01, 1e-3)
 _SUFFICIENT = 1e-4  # Armijo's share of the decrease that the model expects
 _NOISE = 1e-10  # relative decrease of the objective that rounding may hide
 _ROUNDING = 1e-18  # relative decrease below which nothing is left to gain
+_NOTHING_LEFT = 1e-12  # mean loss and penalty below which every row is as good as certain
 _NEAR = 0.1  # relative step below which the speed of convergence tells what is left
 _POOR = 0.3  # steps that shrink less than so call for new second derivatives
 
@@ -197,7 +198,8 @@ def search(problem: Problem) -> Generator[Ask, list[Answer], Found]:
         size = _largest(step) / max(1.0, _largest(state.point), _largest(target))
         ratio = size / state.size if state.step is not None else 1.0
         expected = min(problem.penalty.expected(state.point, target, state.slope), 0.0)
-        if state.value < problem.separable_below or (not problem.bounded and _runs_away(state, step, ratio, expected)):
+        away = not problem.bounded and _runs_away(state, step, ratio, expected)
+        if away or state.value < max(problem.separable_below, _NOTHING_LEFT):
             return state.found(state.point, "separable")
         if _error_after(state, size, ratio) <= problem.tol:
             return state.found(target)
@@ -205,8 +207,9 @@ def search(problem: Problem) -> Generator[Ask, list[Answer], Found]:
             return state.found(state.point)
         if state.iterations >= problem.max_iter:
             return state.found(state.point, "iterations")
+        poor = size > _NEAR if state.step is None else ratio > _POOR
         state.step, state.size = step, size
-        moved = yield from _advance(state, target, expected, poor=ratio > _POOR)
+        moved = yield from _advance(state, target, expected, poor=poor)
         if not moved:
             return state.found(state.point, "stalled" if -expected > _NOISE * state.value else "")
 

@@ -224,9 +224,8 @@ def binomial(scores: FloatArray, codes: Any) -> tuple[FloatArray, FloatArray, Fl
     if beyond:
         np.minimum(wrong, _OVERFLOW, out=wrong)
     power = np.exp(wrong, out=wrong)
-    total = 1.0 + power
-    shares = np.divide(power, total, out=power)
-    loss = np.log(total, out=total)
+    loss = np.log1p(power)
+    shares = np.divide(power, 1.0 + power, out=power)
     if plain is not None:
         np.maximum(loss, plain, out=loss)
     return loss, (shares * signs)[:, None, :], shares[:, None, :]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from parquetry.foundation import plots
 from parquetry.foundation.plots import BLUE, INK, ORANGE, Picture
@@ -14,15 +12,6 @@ if TYPE_CHECKING:
     from parquetry.classical.threshold import CostCurve
 
 _WORDS = 10  # of each class
-
-
-def classification_pictures(scores: Mapping[str, Any], target: str) -> list[Picture]:
-    """The pictures of a classifier's scores, where the library has them."""
-    name = "parquetry.foundation.plots_classification"
-    if importlib.util.find_spec(name) is None:
-        return []
-    found: list[Picture] = importlib.import_module(name).classification_pictures(scores, target)
-    return found
 
 
 def cost_picture(curve: CostCurve, chosen: float) -> Picture:
