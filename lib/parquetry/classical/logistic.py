@@ -12,7 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from parquetry.classical.labels import class_weights, encoded, learn_classes
-from parquetry.classical.logistic_ground import Form, Terms, prepared
+from parquetry.classical.logistic_ground import prepared
+from parquetry.classical.logistic_penalty import Form, Terms
 from parquetry.classical.logistic_solver import Found
 from parquetry.errors import BadParameter
 from parquetry.features.surrogate import checked, is_sparse, require_numbers, set_inputs, surrogate, zeros

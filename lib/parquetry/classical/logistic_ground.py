@@ -16,7 +16,7 @@ import numpy as np
 from parquetry.classical.folds import Folds
 from parquetry.classical.labels import Classes
 from parquetry.classical.logistic_model import null_directions
-from parquetry.classical.logistic_penalty import Bond, Gauge, Penalty
+from parquetry.classical.logistic_penalty import Bond, Form, Gauge, Penalty, Terms
 from parquetry.classical.logistic_sample import MOST_UPDATES, Sample, SampledModels, SampleRows
 from parquetry.classical.logistic_solver import Answer, Ask, Found, Problem, run_searches
 from parquetry.classical.logistic_start import LogisticArrays, Scale, head_shift
@@ -42,46 +42,6 @@ _SAMPLE_ITERATIONS = 50
 
 
 Searching = Generator[list[Any], list[Any], list[Found]]
-
-
-@dataclass(frozen=True)
-class Terms:
-    """One model of many: its penalty, and the fold that it leaves out.
-
-    Parameters
-    ----------
-    c : float
-        Inverse strength of the penalty; inf for none.
-    l1_ratio : float
-    fold : int, default NO_FOLD
-    """
-
-    c: float
-    l1_ratio: float
-    fold: int = NO_FOLD
-
-
-@dataclass(frozen=True)
-class Form:
-    """What kind of logistic model is fitted.
-
-    Parameters
-    ----------
-    who : str
-        The estimator, for errors.
-    intercept : bool
-    intercept_scaling : float or None
-        The value of the constant column whose coefficient liblinear penalizes like any other;
-        None where the intercept is free.
-    tol : float
-    max_iter : int
-    """
-
-    who: str
-    intercept: bool
-    intercept_scaling: float | None
-    tol: float
-    max_iter: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,8 +175,7 @@ class Ground:
         if not self.form.intercept:
             return both, np.zeros(self.rows)
         coef, intercept = both[:, :-1], both[:, -1]
-        free = self.rows > 1 and self.form.intercept_scaling is None
-        return coef, intercept - intercept.mean() if free else intercept
+        return coef, intercept - intercept.mean() if self.rows > 1 else intercept
 
     def _both(self, points: FloatArray) -> FloatArray:
         """Points ``(n, width)`` as original coefficients, and the intercept in the last column if there is one."""
@@ -331,57 +290,59 @@ def prepared(
     BadParameter
         A weight is negative, or none is positive.
     """
-    free = form.intercept and form.intercept_scaling is None
     # An L1 penalty of the intercept, or of a column that stands for it, has corners where the original
     # columns have them.
-    centered = free or not lasso
+    centered = form.free or not lasso
     rows = 1 if len(classes.values) == 2 else len(classes.values)
     shift = head_shift(view) if centered else None
     cached = view.cached(LogisticArrays(shift, len(classes.values), folds))
     weighted = view.sample_weight is not None or view.weight_step is not None
     moments = Moments(form.who, shown_names(view), nan=False, weighted=weighted, extremes=False)
-    values = min(_SAMPLE_VALUES, fitting.memory // 128)
-    size = rows * (view.width + 1)
-    _refuse_too_big(form.who, size, _search_bytes(size, rows, 1), fitting.memory)
-    work = int(_SAMPLE_WORK / size**2) if size <= _MATRIX else SAMPLE_ROWS
-    most = min(SAMPLE_ROWS, work, max(1, values // (view.width + 4 * rows)))
-    found, sample = yield [
-        Pass(moments, cached),
-        Pass(Sample(view.dataset, rows=most, values=values), cached),
-    ]
+    values, most = _sample_size(form.who, rows, view.width, fitting.memory)
+    sampling = Sample(view.dataset, rows=most, values=values)
+    found, sample = yield [Pass(moments, cached), Pass(sampling, cached)]
     weight = float(found.weight[0])
-    if not weight > 0:
-        raise BadParameter(f"{form.who}: no row has any weight.", fix="Mend the weight column, or class_weight.")
-    overflowing = np.flatnonzero(~np.isfinite(found.m2))
-    if len(overflowing):
-        raise NonFiniteValues(
-            f"{form.who}: the squares of column {shown_names(view)[overflowing[0]]!r} overflow float64.",
-            why="Some values are beyond 1e154.",
-            fix="Scale the column first.",
-        )
+    _refuse_bad_moments(form.who, view, weight, found.m2)
     scale = Scale.of(found, shift, intercept=form.intercept or centered, centered=centered)
     null = np.zeros((rows, scale.width))
-    if free:
+    if form.free:
         null[:, -1] = _log_shares(classes, class_weight)
     # Every row's loss is below log 2 where it is told apart from all other classes: the sum proves it.
     least = np.log(2.0) * (found.least_weight if weighted else 1.0) / weight
-    return Ground(form, cached, scale, rows, weight, least, not free and centered, sample, null, fitting.memory)
+    return Ground(form, cached, scale, rows, weight, least, centered and not form.free, sample, null, fitting.memory)
+
+
+def _sample_size(who: str, rows: int, width: int, memory: int) -> tuple[int, int]:
+    """The most values and rows of a sample; raises TooBigForOneNode where one model alone takes too much."""
+    size = rows * (width + 1)
+    needed = _search_bytes(size, rows, 1)
+    if needed > memory // 2:
+        raise TooBigForOneNode(
+            f"{who}: {size:,} coefficients need {needed / 2**30:.2f} GiB on the driver and in a merge; "
+            f"{memory / 2 / 2**30:.2f} GiB are allowed.",
+            why="The coefficients of all classes, their gradients and past steps are held at once.",
+            fix="Use fewer features or classes, or allow more with memory=.",
+        )
+    values = min(_SAMPLE_VALUES, memory // 128)
+    work = int(_SAMPLE_WORK / size**2) if size <= _MATRIX else SAMPLE_ROWS
+    return values, min(SAMPLE_ROWS, work, max(1, values // (width + 4 * rows)))
+
+
+def _refuse_bad_moments(who: str, view: View, weight: float, squares: FloatArray) -> None:
+    if not weight > 0:
+        raise BadParameter(f"{who}: no row has any weight.", fix="Mend the weight column, or class_weight.")
+    overflowing = np.flatnonzero(~np.isfinite(squares))
+    if len(overflowing):
+        raise NonFiniteValues(
+            f"{who}: the squares of column {shown_names(view)[overflowing[0]]!r} overflow float64.",
+            why="Some values are beyond 1e154.",
+            fix="Scale the column first.",
+        )
 
 
 def _search_bytes(size: int, rows: int, sample_rows: int) -> int:
     """What a search holds: gradients that meet in a merge, past steps, and the sample's shares."""
     return 8 * size * (3 * FAN_IN + 2 * MOST_UPDATES + 10) + 8 * rows * sample_rows
-
-
-def _refuse_too_big(who: str, size: int, needed: int, memory: int) -> None:
-    if needed <= memory // 2:
-        return
-    raise TooBigForOneNode(
-        f"{who}: {size:,} coefficients need {needed / 2**30:.2f} GiB on the driver and in a merge; "
-        f"{memory / 2 / 2**30:.2f} GiB are allowed.",
-        why="The coefficients of all classes, their gradients and past steps are held at once.",
-        fix="Use fewer features or classes, or allow more with memory=.",
-    )
 
 
 def _log_shares(classes: Classes, class_weight: FloatArray) -> FloatArray:

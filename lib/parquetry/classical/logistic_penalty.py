@@ -6,7 +6,53 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parquetry.classical.logistic_sums import NO_FOLD
 from parquetry.view import FloatArray
+
+
+@dataclass(frozen=True)
+class Terms:
+    """One model of many: its penalty, and the fold that it leaves out.
+
+    Parameters
+    ----------
+    c : float
+        Inverse strength of the penalty; inf for none.
+    l1_ratio : float
+    fold : int, default NO_FOLD
+    """
+
+    c: float
+    l1_ratio: float
+    fold: int = NO_FOLD
+
+
+@dataclass(frozen=True)
+class Form:
+    """What kind of logistic model is fitted.
+
+    Parameters
+    ----------
+    who : str
+        The estimator, for errors.
+    intercept : bool
+    intercept_scaling : float or None
+        The value of the constant column whose coefficient liblinear penalizes like any other;
+        None where the intercept is free.
+    tol : float
+    max_iter : int
+    """
+
+    who: str
+    intercept: bool
+    intercept_scaling: float | None
+    tol: float
+    max_iter: int
+
+    @property
+    def free(self) -> bool:
+        """Whether there is an intercept that no penalty holds."""
+        return self.intercept and self.intercept_scaling is None
 
 
 @dataclass(frozen=True)

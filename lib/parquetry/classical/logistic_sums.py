@@ -22,6 +22,7 @@ NO_FOLD = -1
 
 _CHUNK_VALUES = 2**18  # 2 MiB of float64, all that is made of a chunk included: what a core's own cache holds
 _MOST_ROWS = 8192
+_MOST_SPARSE_ROWS = 65_536
 _FEWEST_ROWS = 128
 _OVERFLOW = 700.0  # exp() of more is near the largest float64
 
@@ -90,6 +91,9 @@ def chunks(batch: Any, row_values: int, *, weights: Any) -> Iterator[Chunk]:
     matrix, codes, folds = batch.matrix, batch.arrays["y"], batch.arrays.get("fold")
     sparse = hasattr(matrix, "tocsr")
     step = int(min(_MOST_ROWS, max(_FEWEST_ROWS, _CHUNK_VALUES // max(1, row_values))))
+    if sparse:
+        # Every chunk's products fill as many numbers as there are columns, however few the rows store.
+        step = max(step, min(_MOST_SPARSE_ROWS, matrix.shape[1] // 2))
     for start in range(0, batch.num_rows, step):
         rows = slice(start, min(start + step, batch.num_rows))
         yield Chunk(
