@@ -13,7 +13,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 
 from parquetry.classical.labels import Classes, class_weights, encoded, learn_classes
 from parquetry.classical.logistic import warn_of_trouble
-from parquetry.classical.logistic_ground import Form, Terms
+from parquetry.classical.logistic_penalty import Form, Terms
 from parquetry.classical.logistic_start import LogisticArrays
 from parquetry.classical.svm_ground import MATRIX, MarginGround, prepared_margins
 from parquetry.classical.svm_kinks import KinkFound, search_kinks

@@ -15,14 +15,12 @@ import numpy as np
 from parquetry.classical.logistic_ground import (
     _SAMPLE_VALUES,
     SAMPLE_ROWS,
-    Form,
     Ground,
     Searching,
-    Terms,
     _run_here,
 )
 from parquetry.classical.logistic_model import MatrixModel, Model
-from parquetry.classical.logistic_penalty import Gauge, Penalty
+from parquetry.classical.logistic_penalty import Form, Gauge, Penalty, Terms
 from parquetry.classical.logistic_sample import Sample, SampleCurvature, SampleModel, SampleRows, diagonal_ratio
 from parquetry.classical.logistic_solver import Answer, Ask, Found, Problem, run_searches
 from parquetry.classical.logistic_start import LogisticArrays, Scale, head_shift

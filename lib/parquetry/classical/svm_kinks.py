@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from parquetry.classical.logistic_ground import Terms
-from parquetry.classical.logistic_penalty import Penalty
+from parquetry.classical.logistic_penalty import Penalty, Terms
 from parquetry.classical.logistic_sums import Chunk
 from parquetry.classical.svm_bands import Band, BandAsk, BandRows, Bands
 from parquetry.classical.svm_ground import MarginGround, sample_chunk
