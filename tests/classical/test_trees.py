@@ -39,14 +39,14 @@ from sklearn.tree import (
 from sklearn.utils import compute_sample_weight
 
 import parquetry as pqy
-from parquetry.classical import tree_codes, tree_growth, tree_oob, trees
+from parquetry.classical import tree_codes, tree_growth, tree_histograms, tree_oob, trees
 from parquetry.classical.tree_samples import Bootstrap
 from parquetry.errors import BadParameter, NonFiniteValues, TooBigForDriver, TooBigForOneNode, WrongColumnType
 
 N, K = 1_200, 5
 FEATURES = [f"x{i}" for i in range(K)]
-WAYS = {"histograms": (0.0, 2**20), "histograms and rows": (0.4, 2**26), "rows": (1e9, 2**26)}
-"""How much rows may outweigh histograms to come home, and what a pass may hold."""
+WAYS = {"histograms": (0.0, True), "entries": (0.0, False), "histograms and rows": (0.4, True), "rows": (1e9, False)}
+"""How much rows may outweigh histograms to come home; whether few rows are counted by scikit-learn's builder, too."""
 
 
 @pytest.fixture
@@ -55,9 +55,12 @@ def distributed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def use(way: str) -> None:
         monkeypatch.setattr(trees, "SMALL_ROWS", 0)
-        gain, nbytes = WAYS[way]
+        gain, built = WAYS[way]
         monkeypatch.setattr(tree_growth, "GATHER_GAIN", gain)
-        monkeypatch.setattr(tree_growth, "STATE_BYTES", nbytes)
+        monkeypatch.setattr(tree_growth, "STATE_BYTES", 2**20)
+        if built:
+            monkeypatch.setattr(tree_histograms, "SPARSE_BELOW", 1e9)
+            monkeypatch.setattr(tree_histograms, "_ENTRIES_A_CALL", 0)
 
     return use
 
@@ -199,7 +202,7 @@ def test_one_tree_is_scikit_learns_own(local: Any, tree_data: Any, distributed: 
     assert compared >= min(theirs.tree_.node_count, 15)
     (report,) = ours.fit_report_["steps"]
     assert report["placement"] == "distributed"
-    assert report["passes"] >= (theirs.tree_.max_depth if way == "histograms" else 2)
+    assert report["passes"] >= (2 if "rows" in way else theirs.tree_.max_depth)
 
 
 BEST_FIRST = {
@@ -239,7 +242,7 @@ def test_constant_columns_one_class_and_pure_nodes(local: Any, tree_data: Any, d
     assert_same_tree(ours.tree_, theirs.tree_)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["histograms", "rows"])
 def test_sparse_features(local: Any, tree_data: Any, distributed: Any, way: str) -> None:
     distributed(way)
     data = tree_data()
@@ -264,6 +267,11 @@ def test_small_chunks_states_and_groups_of_trees_change_nothing(
     expected = grown()
     monkeypatch.setenv("PARQUETRY_CACHE_SIZE", "0")
     monkeypatch.setattr(tree_codes, "CHUNK_ROWS", 50)
+    assert grown() == expected
+    for entries_a_call in (10**9, 20):
+        monkeypatch.setattr(tree_histograms, "_ENTRIES_A_CALL", entries_a_call)
+        assert grown() == expected
+    monkeypatch.setattr(tree_histograms, "SPARSE_BELOW", 0)
     assert grown() == expected
     monkeypatch.setattr(tree_growth, "STATES_BYTES", 1)  # a node a pass
     monkeypatch.setattr(trees, "_NODES", 100)
@@ -334,7 +342,7 @@ def continuous(n: int = 3_000, *, missing: bool = False) -> dict[str, Any]:
     return {**columns, "y": score + noise, "c": (score + noise > 1.5).astype(int), "weight": rng.uniform(0, 2, n)}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["histograms", "entries", "histograms and rows"])
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("case", ["best", *RANDOM])
 def test_nodes_hold_what_their_thresholds_send_there(

@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from parquetry.classical.tree_bins import Bins
 from parquetry.classical.tree_build import Rules, expanded
-from parquetry.classical.tree_histograms import Channels, NodePass, NodeState, TreeWork, cells_of
+from parquetry.classical.tree_histograms import Channels, NodePass, TreeWork, cells_of
 from parquetry.classical.tree_nodes import LEAF, SPLIT, WAITING, Nodes, routes
 from parquetry.classical.tree_rows import FewRows, graft, grown, rows_by_node
 from parquetry.classical.tree_samples import Bootstrap, mixed
 from parquetry.classical.tree_splits import CRITERIA, EPSILON, NodeTable, Splits, best_of_pairs, on_edges
+from parquetry.classical.tree_states import NodeState
 from parquetry.errors import BadParameter, TooBigForDriver
 from parquetry.fitting import Pass
 from parquetry.reduction import FAN_IN, bundles
@@ -29,10 +30,10 @@ from parquetry.view import FloatArray, View
 
 IntArray = npt.NDArray[np.int64]
 
-STATES_BYTES = 512 * 2**20
-"""What the states of a pass may take together: one a bundle, of which the fixed tree holds 32 at most."""
+STATES_BYTES = 384 * 2**20
+"""What the states of a pass may take together, while the fixed tree holds them: 32 at most."""
 
-STATE_BYTES = 48 * 2**20
+STATE_BYTES = 32 * 2**20
 """What one may take."""
 
 GATHER_GAIN = 4
@@ -97,7 +98,8 @@ class Growth:
 
     def grow(self, view: View) -> Generator[list[Any], list[Any], Nodes]:
         """Ask for passes until no node waits; the finished nodes."""
-        held = min(len(bundles(view.dataset, view.columns)), 2 * FAN_IN)
+        tasks = len(bundles(view.dataset, view.columns))
+        held = min(tasks, FAN_IN) + min(tasks // FAN_IN, FAN_IN)
         self.state_bytes = min(STATE_BYTES, STATES_BYTES // max(1, held))
         while len(waiting := self._frontier()):
             histograms, gathered = self._chosen(waiting)
@@ -139,7 +141,7 @@ class Growth:
         by_rows = nodes.count[waiting] * row_bytes
         levels = np.minimum(rules.max_depth - nodes.depth[waiting], 30)
         gain = np.minimum(GATHER_GAIN, 2.0**levels - 1)
-        gathered = by_rows <= gain * by_cells
+        gathered = (by_rows <= gain * by_cells) & (by_rows <= STATE_BYTES)
         fits = np.cumsum(np.where(gathered, by_rows, by_cells)) <= self.state_bytes
         fits[0] = True
         taken, gathered = waiting[fits][:_MOST_NODES], gathered[fits][:_MOST_NODES]

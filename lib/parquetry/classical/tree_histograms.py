@@ -21,11 +21,14 @@ from parquetry.classical.tree_bins import Bins
 from parquetry.classical.tree_codes import CodeArray, chunks
 from parquetry.classical.tree_routes import AT_ONCE, Route
 from parquetry.classical.tree_samples import Bootstrap
+from parquetry.classical.tree_states import SPARSE_BELOW, Entries, NodeState, Rows
 from parquetry.reduction import Reduction
 from parquetry.view import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
+
+_ENTRIES_A_CALL = 500  # as many cost as much as a call of scikit-learn's builder
 
 
 @dataclass(frozen=True)
@@ -145,41 +148,9 @@ class TreeWork:
     starts: IntArray
     first_gathered: int
 
-
-@dataclass
-class Rows:
-    """Rows of nodes, brought home.
-
-    Attributes
-    ----------
-    node : ndarray of shape (n_rows,)
-        Which of the pass's nodes that want rows.
-    codes : ndarray of uint8, shape (n_rows, n_features)
-    y : ndarray of shape (n_outputs, n_rows)
-    w : ndarray of shape (n_rows,) or None
-    """
-
-    node: IntArray
-    codes: CodeArray
-    y: Any
-    w: Any
-
-
-@dataclass
-class NodeState:
-    """What a pass has found so far.
-
-    Attributes
-    ----------
-    counts : ndarray of shape (n_cells,)
-        Rows in each bin of each feature of each node that wants histograms.
-    sums : ndarray of shape (n_channels, n_cells)
-    rows : list of Rows
-    """
-
-    counts: IntArray
-    sums: Any
-    rows: list[Rows]
+    def n_drawn(self, n_features: int) -> int:
+        """How many features each of its nodes looks at."""
+        return n_features if self.features is None else int(self.features.shape[1])
 
 
 class NodePass(Reduction[NodeState, NodeState]):
@@ -197,14 +168,17 @@ class NodePass(Reduction[NodeState, NodeState]):
 
     def __init__(self, bins: Bins, channels: Channels, works: Sequence[TreeWork], bootstrap: Bootstrap | None) -> None:
         self.channels, self.works, self.bootstrap = channels, tuple(works), bootstrap
-        self.n_codes = bins.n_codes
+        self.n_codes, self.missing_code, self.missing = bins.n_codes, bins.missing_code, bool(bins.missing.any())
         self.cells = cells_of(bins)
-        self.n_cells = int(self.works[-1].starts[-1]) if self.works else 0
+        self.widths = np.array([len(cells) for cells in self.cells], dtype=np.int64)
+        self.n_cells = int(self.works[-1].starts[-1])
+        # They decide on the order of additions, and so travel from the driver.
+        self.sparse_below, self.entries_a_call = SPARSE_BELOW, _ENTRIES_A_CALL
+        self.n_looked_at = sum(work.n_drawn(len(self.cells)) for work in self.works if work.n_histograms)
 
     def partial(self, batch: CachedBatch) -> NodeState:  # type: ignore[override]
-        counts = np.zeros(self.n_cells, dtype=self.channels.count_kind)
-        sums = np.zeros((self.channels.count, self.n_cells), dtype=self.channels.sum_kind)
-        state = NodeState(counts, sums, [])
+        few = batch.num_rows * self.n_looked_at * self.sparse_below < self.n_cells
+        state = NodeState() if few else self.blank()
         start = 0
         for codes in chunks(batch.arrays):
             chunk = _Chunk(self, batch, codes, slice(start, start + len(codes)))
@@ -214,10 +188,17 @@ class NodePass(Reduction[NodeState, NodeState]):
         return state
 
     def merge(self, left: NodeState, right: NodeState) -> NodeState:
-        left.counts += right.counts
-        left.sums += right.sums
-        left.rows += right.rows
+        left.add(right, self.n_cells, self.blank)
         return left
+
+    def finish(self, state: NodeState) -> NodeState:
+        state.settle(self.blank)
+        return state
+
+    def blank(self) -> NodeState:
+        """A state that has seen nothing, with arrays."""
+        counts = np.zeros(self.n_cells, dtype=self.channels.count_kind)
+        return NodeState(counts, np.zeros((self.channels.count, self.n_cells), dtype=self.channels.sum_kind))
 
 
 def cells_of(bins: Bins) -> list[IntArray]:
@@ -243,8 +224,11 @@ class _Chunk:
         """Add what one tree wants."""
         weights, order, edges = self._sorted(work)
         if work.n_histograms and edges[work.n_histograms] > edges[0]:
-            for histogram in self._histograms(weights):
-                histogram.add(work, order, edges, state)
+            if state.counts is None or self._scattered(work, edges):
+                state.take(self._entries(work, weights, order, edges))
+            else:
+                for histogram in self._histograms(weights):
+                    histogram.add(work, order, edges, state)
         gathered = order[edges[work.n_histograms] : edges[-1]]
         if len(gathered):
             node = np.repeat(np.arange(work.n_gathered), np.diff(edges[work.n_histograms :])) + work.first_gathered
@@ -274,6 +258,32 @@ class _Chunk:
         by_node = np.argsort(node, kind="stable")
         edges = np.searchsorted(node[by_node], np.arange(n_nodes + 1))
         return weights, order[by_node[: edges[-1]]], edges
+
+    def _scattered(self, work: TreeWork, edges: IntArray) -> bool:
+        """Whether the nodes have so few rows here that calls of the builder would cost more than the rows."""
+        entries = int(edges[work.n_histograms]) * work.n_drawn(len(self.task.cells))
+        return entries < self.task.entries_a_call * work.n_histograms
+
+    def _entries(self, work: TreeWork, weights: Any, order: Any, edges: IntArray) -> Entries:
+        """What the rows of one tree's nodes add to cells, row by row."""
+        task = self.task
+        rows = order[: edges[work.n_histograms]].astype(np.int64)
+        lengths = np.diff(edges[: work.n_histograms + 1])
+        everything = np.arange(len(task.cells))[None, :]
+        features = everything if work.features is None else work.features.astype(np.int64)
+        widths = task.widths[features]
+        starts = work.starts[:-1, None] + np.cumsum(widths, axis=1) - widths
+        feature = features if work.features is None else np.repeat(features, lengths, axis=0)
+        cells = self.codes.ravel(order="F").take(feature * len(self.codes) + rows[:, None]).astype(np.int64)
+        if task.missing:
+            # Missing values stand behind a feature's bins.
+            cells = np.where(cells == task.missing_code, task.widths[feature] - 1, cells)
+        cells += np.repeat(starts, lengths, axis=0)
+        values = np.zeros((task.channels.count, len(self.codes)))
+        for channel, part in task.channels.parts(self.y, weights):
+            values[channel] += part
+        kept = values[:, rows].astype(task.channels.sum_kind)
+        return Entries(cells.ravel().astype(np.int32), np.repeat(kept, features.shape[1], axis=1))
 
     def _histograms(self, weights: Any) -> list[_Histogram]:
         """One builder for every two parts; those that all trees share are made once."""

@@ -13,9 +13,9 @@ from sklearn.tree import _criterion, _splitter, _tree
 from parquetry.classical.tree_bins import Bins
 from parquetry.classical.tree_build import Rules
 from parquetry.classical.tree_codes import CodeArray
-from parquetry.classical.tree_histograms import Rows
 from parquetry.classical.tree_nodes import LEAF, SPLIT, Nodes
 from parquetry.classical.tree_splits import on_edges
+from parquetry.classical.tree_states import Rows
 from parquetry.view import FloatArray
 
 IntArray = npt.NDArray[np.int64]

@@ -27,7 +27,7 @@ CLOSE = np.float32(1e-7)
 """scikit-learn does not split between values that are not further apart."""
 
 _NOISE = 1e-14  # of sums whose addends have 48 bits
-_AT_ONCE = 2**20  # numbers
+_AT_ONCE = 2**18  # numbers
 _OF_EACH = ("worth", "constant", "code", "threshold", "missing_left", "count", "weight")
 _WIDTHS = (4, 16, 64, 256)
 

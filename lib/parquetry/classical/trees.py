@@ -44,7 +44,7 @@ from parquetry.view import Batch, FloatArray, View
 SMALL_ROWS = 8_192
 """So few rows are gathered: scikit-learn's own fit of them is exact, and quicker."""
 
-_NODE_BYTES = 256 * 2**20  # what one node's histograms may take
+_NODE_BYTES = 48 * 2**20  # what one node's histograms may take
 _NODES = 4_000_000  # of the trees that grow at once: 400 MiB
 _WHOLE = 2.0**24  # whole numbers up to here are exact in float32
 _SINGLE = (
@@ -88,7 +88,7 @@ def fit_tree(estimator: Any, view: View, fitting: Fitting) -> Asking:
     RandomForestRegressor,
     ExtraTreesClassifier,
     ExtraTreesRegressor,
-    passes="1, and 1 for each level (more for many trees: a pass holds 16 to 48 MiB of histograms)",
+    passes="1, and 1 for each level (more for many trees: a pass holds 16 to 32 MiB of histograms)",
     exact=f"each tree: {_EXACT}; other bootstrap samples",
     matrices=True,
     single_node=_SINGLE,
