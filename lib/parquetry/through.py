@@ -236,7 +236,7 @@ def output_names(transformer: Any, first_rows: Callable[[], Any]) -> tuple[str, 
     if not _is_function(transformer):
         return None
     found = transform(transformer, first_rows())
-    return tuple(str(name) for name in found.columns) if hasattr(found, "iloc") else None
+    return tuple(str(name) for name in found.columns) if hasattr(found, "columns") else None
 
 
 def _is_function(transformer: Any) -> bool:
