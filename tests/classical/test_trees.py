@@ -676,8 +676,10 @@ def test_too_many_features_and_classes_for_histograms(
 
 
 # --- bad input ------------------------------------------------------------------------------
-def test_bad_parameters_and_targets(local: Any, tree_data: Any, distributed: Any) -> None:
-    distributed("histograms")
+@pytest.mark.parametrize("few", [True, False])
+def test_bad_parameters_and_targets(local: Any, tree_data: Any, distributed: Any, few: bool) -> None:
+    if not few:
+        distributed("histograms")
     columns = few_values(300)
     columns["minus"], columns["zero"], columns["e"] = columns["weight"] - 1, np.zeros(300), columns["c"][::-1].copy()
     data = tree_data(columns)
@@ -687,11 +689,14 @@ def test_bad_parameters_and_targets(local: Any, tree_data: Any, distributed: Any
         (RandomForestClassifier(oob_score=True, bootstrap=False), {"target": "c"}, "only available if bootstrap"),
         (RandomForestRegressor(bootstrap=False, max_samples=0.5), {"target": "y"}, "bootstrap=False"),
         (RandomForestClassifier(oob_score=True), {"target": ["c", "e"]}, "cannot be used to compute OOB"),
+        (DecisionTreeRegressor(max_features="all"), {"target": "y"}, "max_features"),
         (DecisionTreeClassifier(), {}, "needs a target"),
         (DecisionTreeRegressor(), {"target": "y", "sample_weight": "minus"}, "non-negative and not all zero"),
         (DecisionTreeClassifier(), {"target": "c", "sample_weight": "zero"}, "non-negative and not all zero"),
-        (RandomForestRegressor(50, max_samples=1, random_state=0), {"target": "y"}, "holds no row of any weight"),
     ]
+    if not few:
+        empty = RandomForestRegressor(50, max_samples=1, random_state=0)
+        cases.append((empty, {"target": "y"}, "holds no row of any weight"))
     for estimator, arguments, message in cases:
         with pytest.raises(BadParameter, match=message):
             pqy.fit(estimator, data, features=FEATURES, engine=local, **arguments)

@@ -24,6 +24,18 @@ MOST_NUMBERS = 8_000_000
 """So many predictions come to the driver as an attribute; beyond it is the score alone."""
 
 
+def check_oob(forest: Any, n_classes: Sequence[int]) -> None:
+    """Raise BadParameter where scikit-learn has no out-of-bag score."""
+    if not forest.bootstrap:
+        raise BadParameter("Out of bag estimation only available if bootstrap=True", fix="Set bootstrap=True.")
+    if len(n_classes) > 1 and any(n > 2 for n in n_classes):
+        raise BadParameter(
+            "The type of target cannot be used to compute OOB estimates.",
+            why="scikit-learn has none for several targets of more than two classes.",
+            fix="Leave oob_score out.",
+        )
+
+
 def set_oob_score(
     forest: Any, view: View, bins: Bins, bootstrap: Bootstrap, classes: Sequence[Any], target: tuple[Any, float]
 ) -> Generator[list[Any], list[Any], None]:
@@ -41,14 +53,7 @@ def set_oob_score(
     target : (ndarray or None, float)
         By what the cached target is shifted and scaled.
     """
-    n_classes = [len(c.values) for c in classes]
-    if len(set(n_classes)) > 1 or any(n > 2 for n in n_classes[1:]):
-        raise BadParameter(
-            "The type of target cannot be used to compute OOB estimates.",
-            why="scikit-learn has none for several targets of more than two classes.",
-            fix="Leave oob_score out.",
-        )
-    width = max(n_classes, default=1)
+    width = max((len(c.values) for c in classes), default=1)
     size = view.dataset.num_rows * width * len(view.target)
     keep = size <= MOST_NUMBERS
     if callable(forest.oob_score) and not keep:

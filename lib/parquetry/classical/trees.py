@@ -18,7 +18,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.ensemble._bootstrap import _get_n_samples_bootstrap
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
@@ -30,7 +30,7 @@ from parquetry.classical.tree_build import Rules, assembled
 from parquetry.classical.tree_codes import TreeArrays
 from parquetry.classical.tree_growth import Growth, Plan
 from parquetry.classical.tree_histograms import Channels, cells_of
-from parquetry.classical.tree_oob import set_oob_score
+from parquetry.classical.tree_oob import check_oob, set_oob_score
 from parquetry.classical.tree_samples import Bootstrap
 from parquetry.errors import BadParameter
 from parquetry.features.surrogate import checked, is_sparse, require_numbers, zeros
@@ -75,7 +75,6 @@ def fit_tree(estimator: Any, view: View, fitting: Fitting) -> Asking:
     facts = yield from _learned(estimator, view, fitting)
     if not isinstance(facts, _Facts):
         return facts
-    _stand_in_fit(estimator, view, facts)
     seed = estimator.random_state
     if not isinstance(seed, Integral):
         seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
@@ -107,7 +106,6 @@ def fit_forest(estimator: Any, view: View, fitting: Fitting) -> Asking:
     facts = yield from _learned(estimator, view, fitting)
     if not isinstance(facts, _Facts):
         return facts
-    _stand_in_fit(estimator, view, facts)
     for name in ("_n_samples", "_n_samples_bootstrap", "_sample_weight"):
         vars(estimator).pop(name, None)  # they would tell of samples that were not drawn
     bootstrap = yield from _bootstrap(estimator, facts)
@@ -154,7 +152,7 @@ class _Facts:
 
 
 def _learned(estimator: Any, view: View, fitting: Fitting) -> Generator[list[Any], list[Any], Any]:
-    """The facts; or the fitted estimator, where a single node must do it."""
+    """The facts, and scikit-learn's own fit of a stand-in; or the fitted estimator, where a single node does it."""
     who = type(estimator).__name__
     checked(estimator, estimator._validate_params)
     if not view.target:
@@ -166,22 +164,28 @@ def _learned(estimator: Any, view: View, fitting: Fitting) -> Generator[list[Any
     nan = bool(get_tags(estimator).input_tags.allow_nan) and not is_sparse(view)
     about_y = learn_classes(estimator, view) if is_classifier(estimator) else _target_facts(who, view)
     y, x = yield from together([about_y, _feature_facts(who, view, nan)])
-    sketch, weights = x
-    if _few_rows(view, fitting):
-        rows = view.dataset.num_rows
-        return (yield from fitting.gather(estimator, view, f"scikit-learn's own fit of {rows:,} rows is exact."))
-    facts = _Facts(view, Bins.of(sketch), [], weights)
+    facts = _Facts(view, Bins.of(x[0]), [], x[1])
     if is_classifier(estimator):
         facts.classes, facts.view = y, encoded(view, y)
     else:
         facts.shift, facts.scale = y
-    weighted = weights is not None or getattr(estimator, "bootstrap", False)
-    channels = Channels(facts.n_classes, len(view.target), weighted, whole=True, most=view.dataset.num_rows)
+    fresh = clone(estimator)
+    _stand_in_fit(estimator, view, facts)
+    why = _better_gathered(estimator, facts, fitting)
+    return (yield from fitting.gather(fresh, view, why)) if why else facts
+
+
+def _better_gathered(estimator: Any, facts: _Facts, fitting: Fitting) -> str:
+    """Why a single node had better fit it; empty where it had not."""
+    view, rows = facts.view, facts.view.dataset.num_rows
+    if rows <= SMALL_ROWS and 24 * rows * (view.width + len(view.target) + 1) <= fitting.memory:
+        return f"scikit-learn's own fit of {rows:,} rows is exact."
+    weighted = facts.weights is not None or getattr(estimator, "bootstrap", False)
+    channels = Channels(facts.n_classes, len(view.target), weighted, whole=True, most=rows)
     needed = channels.cell_bytes * sum(len(c) for c in cells_of(facts.bins))
     if needed > _NODE_BYTES:
-        why = f"The histograms of one node take {needed / 2**20:,.0f} MiB: there are too many features or classes."
-        return (yield from fitting.gather(estimator, view, why))
-    return facts
+        return f"The histograms of one node take {needed / 2**20:,.0f} MiB: there are too many features or classes."
+    return ""
 
 
 def _not_distributed(estimator: Any, view: View) -> str:
@@ -194,11 +198,6 @@ def _not_distributed(estimator: Any, view: View) -> str:
     if several and getattr(estimator, "class_weight", None) == "balanced_subsample":
         return "class_weight='balanced_subsample' of several targets weighs each tree's rows anew."
     return ""
-
-
-def _few_rows(view: View, fitting: Fitting) -> bool:
-    rows = view.dataset.num_rows
-    return rows <= SMALL_ROWS and 24 * rows * (view.width + len(view.target) + 1) <= fitting.memory
 
 
 def _feature_facts(who: str, view: View, nan: bool) -> Generator[list[Any], list[Any], Any]:
@@ -271,8 +270,8 @@ def _stand_in_fit(estimator: Any, view: View, facts: _Facts) -> None:
         y = np.zeros(rows) if len(view.target) == 1 else np.zeros((rows, len(view.target)))
     x = zeros(view, rows)
     oob = getattr(estimator, "oob_score", False)
-    if oob and not estimator.bootstrap:
-        raise BadParameter("Out of bag estimation only available if bootstrap=True", fix="Set bootstrap=True.")
+    if oob:
+        check_oob(estimator, facts.n_classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if oob:
