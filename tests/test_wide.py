@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -127,3 +129,17 @@ def test_predictions_are_made_in_bounded_batches(
     seen.clear()
     pqy.predict(model, wide_data, to=tmp_path / "out", features=NUMBERS, engine=local)
     assert max(seen) == 1024
+
+
+def test_a_batch_is_freed_at_once(wide_data: pqy.Dataset) -> None:
+    """Without the collector's help: else the rows of many blocks would be held at a time."""
+    view = make_view(wide_data, target="y", features=NUMBERS)
+    gc.disable()
+    try:
+        batch = next(iter(view.head_batches(64)))
+        assert len(batch.floats) == len(batch.X.names)
+        left = weakref.ref(batch)
+        del batch
+        assert left() is None
+    finally:
+        gc.enable()

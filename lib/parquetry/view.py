@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -291,6 +291,11 @@ class View:
         return max(BATCH_MULTIPLE, rows // BATCH_MULTIPLE * BATCH_MULTIPLE)
 
 
+def _place(block: Block, rows: npt.NDArray[np.int64], row: int) -> str:
+    """A row's place in its file, in words."""
+    return f"{block.path}, row group {block.row_group}, row {int(rows[row])}"
+
+
 class Batch:
     """Some rows of one block, as a View shows them."""
 
@@ -305,11 +310,8 @@ class Batch:
     @cached_property
     def stored(self) -> Columns:
         """The feature columns before any step."""
-        return Columns(self.table.select(list(self.view.features)), self.place)
-
-    def place(self, row: int) -> str:
-        """A row's place in its file, in words."""
-        return f"{self.block.path}, row group {self.block.row_group}, row {int(self.rows[row])}"
+        # Not a method of the batch: in a circle of references its rows would stay until the collector comes by.
+        return Columns(self.table.select(list(self.view.features)), partial(_place, self.block, self.rows))
 
     @cached_property
     def X(self) -> Any:  # noqa: N802 (scikit-learn's name)
