@@ -14,7 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 FULL_RANGE = 2**64
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def finalized(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64's finalizer, in place: independent bits from numbers that are not."""
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z
 
 
 def row_hashes(file: str, row_group: int, num_rows: int, salt: str) -> npt.NDArray[np.uint64]:
@@ -27,14 +37,9 @@ def hashes_at(file: str, row_group: int, rows: npt.NDArray[np.int64], salt: str)
     key = hashlib.blake2b(f"{file}\0{row_group}\0{salt}".encode(), digest_size=8).digest()
     z = rows.astype(np.uint64)
     z += np.uint64(1)
-    z *= _GOLDEN
+    z *= GOLDEN
     z += np.uint64(int.from_bytes(key, "little"))
-    z ^= z >> np.uint64(30)
-    z *= np.uint64(0xBF58476D1CE4E5B9)
-    z ^= z >> np.uint64(27)
-    z *= np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return z
+    return finalized(z)
 
 
 @dataclass(frozen=True)

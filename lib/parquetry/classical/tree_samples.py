@@ -18,25 +18,19 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from parquetry.dataset import Block
+from parquetry.rows import GOLDEN, finalized
 from parquetry.view import FloatArray
 
 KeyArray = npt.NDArray[np.uint64]
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FULL = 2.0**32
 _RAREST = 2.0**-33
 _LARGE = 64.0
 
 
 def mixed(keys: KeyArray) -> KeyArray:
-    """SplitMix64's finalizer: independent bits from keys that are not (Steele, Lea & Flood, 2014)."""
-    z = keys + _GOLDEN
-    z ^= z >> np.uint64(30)
-    z *= np.uint64(0xBF58476D1CE4E5B9)
-    z ^= z >> np.uint64(27)
-    z *= np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return z
+    """Independent bits from keys that are not, by SplitMix64 (see ``parquetry.rows``)."""
+    return finalized(keys + GOLDEN)
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ class Bootstrap:
         """
         key = hashlib.blake2b(f"{block.name}\0{block.row_group}\0bootstrap/{seed}".encode(), digest_size=8).digest()
         keys = rows.astype(np.uint64)
-        keys *= _GOLDEN
+        keys *= GOLDEN
         keys += np.uint64(int.from_bytes(key, "little"))
         drawn = (mixed(keys) >> np.uint64(32)).astype(np.uint32)
         if self.weighted and weights is not None:
