@@ -26,7 +26,7 @@ benchmark: $(VENV)/.dev  ## Compare with Spark MLlib, dask-ml and pandas + sciki
 lock:  ## Resolve the pinned requirements again (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --no-header --no-annotate -o requirements/base.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --no-header --no-annotate \
-		--extra dask --extra spark --extra boosting --extra s3 --extra dev -o requirements/dev.txt
+		--extra dask --extra spark --extra boosting --extra s3 --extra sql --extra dashboard --extra dev -o requirements/dev.txt
 
 $(VENV)/.base: requirements/base.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
