@@ -16,7 +16,7 @@ def threads(_):
     import numpy, scipy.linalg, sklearn.cluster, threadpoolctl
     return [library["num_threads"] for library in threadpoolctl.threadpool_info()]
 
-with mock.patch.object(tasks, "threadpool_limits", wraps=tasks.threadpool_limits) as looked:
+with mock.patch.object(tasks, "one_thread", wraps=tasks.one_thread) as looked:
     found = [tasks.Guarded(threads, "count")(i) for i in range(5)]
     with ThreadPoolExecutor(1) as pool:
         found += pool.map(tasks.Guarded(threads, "count"), range(5))

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import numpy as np
 import pyarrow as pa
-from threadpoolctl import threadpool_limits
 
 from parquetry import registry
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.errors import BadParameter, DegenerateColumn, StepNotPicklable, WrongColumnType
+from parquetry.one_thread import one_thread
 from parquetry.reduction import Bundle, Cached, PassTask, Reduction, bundles
 from parquetry.single_node import check_gathered, check_steps, no_fitter
 from parquetry.view import Batch, View, is_numeric
@@ -205,7 +205,7 @@ def drive(asking: Asking, engine: Engine, *, verb: str) -> Any:
     answers: list[Any] | None = None
     number = 0
     # BLAS with several threads may sum in another order: one thread, for the same bits anywhere.
-    with threadpool_limits(1):
+    with one_thread():
         while True:
             try:
                 works = next(asking) if answers is None else asking.send(answers)
@@ -238,7 +238,7 @@ def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], 
     limits = [view.batch_rows for _, view in works if view.prepare is None and view.batch_rows is not None]
     task = PassTask(first.select(stored).reader(batch_rows=min(limits, default=None)), parts, cached)
     states = engine.reduce(task, task.merge, bundles(first, columns), label=label)
-    with threadpool_limits(1):
+    with one_thread():
         return [reduction.finish(state) for (reduction, _), state in zip(works, states, strict=True)]
 
 

@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
-from threadpoolctl import ThreadpoolController
 
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
 from parquetry.engines.tasks import Guarded, Sent, packed
 from parquetry.errors import EngineLost, NotEnoughSlots
+from parquetry.one_thread import one_thread
 from parquetry.reduction import TreeMerge
 
 _MEMORY_SHARE = 0.5  # of the machine, for all tasks of this process together
@@ -55,14 +55,13 @@ class LocalEngine(Engine):
 
     def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
         workers = min(self.parallelism, len(items))
-        libraries = ThreadpoolController()
-        with self.progress.task(label, len(items)) as advance, libraries.limit(limits=1):
+        with self.progress.task(label, len(items)) as advance, one_thread():
             if workers < 2:
                 results: Results = (Guarded(task, label, own_process=False)(item) for item in items)
             elif getattr(task, "holds_gil", False):
                 results = self._in_processes(Guarded(task, label), items)
             else:
-                results = _in_threads(Guarded(task, label, own_process=False), items, workers, libraries)
+                results = _in_threads(Guarded(task, label, own_process=False), items, workers)
             with closing(results):
                 for result in results:
                     advance(1)
@@ -152,10 +151,8 @@ class LocalEngine(Engine):
         return self._scratch
 
 
-def _in_threads(task: Guarded, items: Sequence[Any], workers: int, libraries: ThreadpoolController) -> Results:
-    # OpenMP counts per calling thread: each has to be told.
-    hold = partial(libraries.limit, limits=1)
-    with ThreadPoolExecutor(workers, thread_name_prefix=task.label, initializer=hold) as pool:
+def _in_threads(task: Guarded, items: Sequence[Any], workers: int) -> Results:
+    with ThreadPoolExecutor(workers, thread_name_prefix=task.label, initializer=one_thread) as pool:
         yield from _windowed(lambda item: pool.submit(task, item), items, _IN_FLIGHT * workers)
 
 

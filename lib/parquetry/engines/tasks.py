@@ -13,9 +13,9 @@ from threading import Thread, local
 from typing import Any
 
 import cloudpickle
-from threadpoolctl import threadpool_limits
 
 from parquetry.errors import BadParameter, EngineUnreachable, ParquetryError, TaskFailed
+from parquetry.one_thread import one_thread
 from parquetry.reduction import fold
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -154,5 +154,5 @@ def hold_blas_to_one_thread() -> None:
     for name in _THREAD_VARIABLES:
         os.environ[name] = "1"
     # Without leaving the context the limit stays, which is what a worker process wants.
-    threadpool_limits(1)
+    one_thread()
     _held.done = True
