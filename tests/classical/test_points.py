@@ -17,7 +17,6 @@ from parquetry.classical.points import (
     Router,
     SparsePoints,
     chunks,
-    labels_of,
     least_distances,
     nearest,
 )
@@ -47,8 +46,10 @@ def test_points(kind: str) -> None:
     squared = ((X[None] - CENTERS[:, None]) ** 2).sum(axis=2)
     np.testing.assert_allclose(p.scores(CENTERS) + p.norms, squared, rtol=1e-12)
     chosen = nearest(p, CENTERS)
-    labels = labels_of(chosen)
+    labels, least = p.nearest_labels(CENTERS)
     np.testing.assert_array_equal(labels, squared.argmin(axis=0))
+    np.testing.assert_array_equal(chosen.argmax(axis=0), labels)
+    np.testing.assert_allclose(least + p.norms, squared.min(axis=0), rtol=1e-9)
     np.testing.assert_allclose(p.distances(CENTERS, labels), squared.min(axis=0), rtol=1e-9)
     np.testing.assert_allclose(least_distances(p, CENTERS), squared.min(axis=0), rtol=1e-9)
     sums = p.sums(chosen.astype(float))
@@ -66,6 +67,30 @@ def test_the_first_of_equal_centers_is_the_nearest(kind: str) -> None:
     assert (chosen.sum(axis=0) == 1).all()
     assert not chosen[0].any()
     assert not chosen[5:].any()
+    labels, _ = points(kind).nearest_labels(np.vstack([CENTERS[0] + 100, CENTERS, CENTERS]))
+    np.testing.assert_array_equal(labels, chosen.argmax(axis=0))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("centers", [1, 2, 5, 70])
+@pytest.mark.parametrize("width", [1, 3, 4, 9])
+def test_compiled_loops(width: int, centers: int, weighted: bool) -> None:
+    """Any number of features, centers and rows, beside whole arrays; the last tile is not full."""
+    rng = np.random.default_rng(width)
+    x, middle = rng.normal(size=(1301, width)), rng.normal(size=(centers, width))
+    middle[centers // 2] = 1e3  # nobody's nearest, where there are others
+    weights = rng.integers(0, 3, 1301) / 2 if weighted else None
+    p = DensePoints(np.vstack([x.T, np.ones(1301)]))
+    squared = ((x[None] - middle[:, None]) ** 2).sum(axis=2)
+    labels, _ = p.nearest_labels(middle)
+    np.testing.assert_array_equal(labels, squared.argmin(axis=0))
+    np.testing.assert_allclose(p.distances(middle, labels), squared.min(axis=0), rtol=1e-13)
+    shares = (labels == np.arange(centers)[:, None]) * (1.0 if weights is None else weights)
+    sums = p.nearest_sums(middle, weights)
+    np.testing.assert_allclose(sums, p.sums(shares), rtol=0, atol=1e-11)
+    assert not sums[shares.sum(axis=1) == 0].any()
+    some = DensePoints(p.z[:, 100:700])  # rows that do not lie side by side
+    np.testing.assert_array_equal(some.nearest_labels(middle)[0], labels[100:700])
 
 
 def test_rounding_is_no_distance() -> None:

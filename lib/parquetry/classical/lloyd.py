@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from parquetry.classical.points import Chunk, Router, chunks, labels_of, nearest
+from parquetry.classical.points import Chunk, Router, chunks
 from parquetry.classical.top_rows import TopRows, merged, offered
 from parquetry.fitting import Pass
 from parquetry.reduction import Reduction
@@ -74,7 +74,7 @@ class ClusterSums(Reduction[list[FloatArray], list[FloatArray]]):
         for chunk in chunks(batch, self.mean, self.router):
             for i, (centers, node) in enumerate(self.parts):
                 for piece in chunk.of(node).pieces(len(centers)):
-                    state[i] += piece.points.sums(_shares(nearest(piece.points, centers), piece.weights))
+                    state[i] += piece.points.nearest_sums(centers, piece.weights)
         return state
 
     def merge(self, left: list[FloatArray], right: list[FloatArray]) -> list[FloatArray]:
@@ -97,7 +97,7 @@ class Farthest(Reduction[list[TopRows], list[TopRows]]):
         for chunk in chunks(batch, self.mean, self.router):
             for i, (centers, node, count) in enumerate(self.parts):
                 for piece in chunk.of(node).pieces(len(centers)):
-                    labels = labels_of(nearest(piece.points, centers))
+                    labels, _ = piece.points.nearest_labels(centers)
                     distances = piece.points.distances(centers, labels)
                     state[i] = offered(state[i], piece, distances, count, labels)
         return state
@@ -128,10 +128,6 @@ def lloyd(
             run.n_iter += 1
             run.done = still or shift <= tol or run.n_iter >= max_iter
         active = [run for run in active if not run.done]
-
-
-def _shares(chosen: Any, weights: FloatArray | None) -> FloatArray:
-    return np.asarray(chosen, dtype=np.float64) if weights is None else np.multiply(chosen, weights)
 
 
 def _relocated(
@@ -225,7 +221,7 @@ class Assign(Reduction[list[Assigned], list[Assigned]]):
         return left
 
     def _add(self, total: Assigned, piece: Chunk, centers: FloatArray) -> None:
-        labels = labels_of(nearest(piece.points, centers))
+        labels, _ = piece.points.nearest_labels(centers)
         distances = piece.points.distances(centers, labels)
         if piece.weights is not None:
             distances = distances * piece.weights

@@ -1,7 +1,7 @@
 """Points: the rows of a batch in small centered pieces, dense or sparse, for methods of distances.
 
 A piece stays in the processor's cache while centers are compared with it. What is asked of it is
-matrix products and whole-array operations, which leave the interpreter's lock to other threads.
+compiled loops, matrix products and whole-array operations, which leave the interpreter's lock to other threads.
 """
 
 from __future__ import annotations
@@ -54,10 +54,25 @@ class DensePoints:
         """Sums of the rows and of the shares: ``(n_centers, n_rows)`` to ``(n_centers, n_features + 1)``."""
         return np.asarray(shares @ self.z.T)
 
+    def nearest_sums(self, centers: FloatArray, weights: FloatArray | None) -> FloatArray:
+        """Sums of the rows nearest to each center, and their weights: ``(n_centers, n_features + 1)``."""
+        sums = np.zeros((len(centers), len(self.z)))
+        given = np.empty(0) if weights is None else np.ascontiguousarray(weights, dtype=np.float64)
+        kernels().nearest_sums(np.ascontiguousarray(self.z), *_factors(centers), given, sums)
+        return sums
+
+    def nearest_labels(self, centers: FloatArray) -> tuple[Any, FloatArray]:
+        """Each row's nearest center, int64, the first of equals; and its score."""
+        labels, least = np.empty(self.size, dtype=np.int64), np.empty(self.size)
+        kernels().nearest_labels(np.ascontiguousarray(self.z), *_factors(centers), labels, least)
+        return labels, least
+
     def distances(self, centers: FloatArray, labels: Any) -> FloatArray:
         """Squared distances to the labelled centers, without cancellation; shape ``(n_rows,)``."""
-        difference = self.z[:-1] - centers.T[:, labels]
-        return np.asarray(np.einsum("ij,ij->j", difference, difference))
+        out = np.empty(self.size)
+        columns = np.ascontiguousarray(centers.T)
+        kernels().label_distances(np.ascontiguousarray(self.z), columns, np.asarray(labels, dtype=np.int64), out)
+        return out
 
     def take(self, places: Any) -> DensePoints:
         """Some of the rows."""
@@ -98,6 +113,17 @@ class SparsePoints:
         """See :meth:`DensePoints.sums`."""
         return np.asarray(np.column_stack([(self.matrix.T @ shares.T).T, shares.sum(axis=1)]))
 
+    def nearest_sums(self, centers: FloatArray, weights: FloatArray | None) -> FloatArray:
+        """See :meth:`DensePoints.nearest_sums`."""
+        shares = nearest(self, centers)
+        return self.sums(np.asarray(shares, dtype=np.float64) if weights is None else np.multiply(shares, weights))
+
+    def nearest_labels(self, centers: FloatArray) -> tuple[Any, FloatArray]:
+        """See :meth:`DensePoints.nearest_labels`."""
+        scores = self.scores(centers)
+        labels = scores.argmin(axis=0)
+        return labels, scores[labels, np.arange(self.size)]
+
     def distances(self, centers: FloatArray, labels: Any) -> FloatArray:
         """Squared distances to the labelled centers, shape ``(n_rows,)``."""
         chosen = self.scores(centers)[labels, np.arange(self.size)]
@@ -113,6 +139,23 @@ class SparsePoints:
 
 
 Points = DensePoints | SparsePoints
+
+
+def kernels() -> Any:
+    """The compiled loops; what only looks at this module needs no compiler."""
+    from parquetry.classical import center_kernels
+
+    return center_kernels
+
+
+def _factors(centers: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The centers as the compiled loops take them."""
+    count, width = centers.shape
+    padded = -(-count // kernels().TOGETHER) * kernels().TOGETHER
+    factors, constants = np.zeros((padded, width)), np.full(padded, np.inf)
+    np.multiply(centers, -2.0, out=factors[:count])
+    constants[:count] = squared_norms(centers)
+    return factors, constants
 
 
 @dataclass(frozen=True)
@@ -131,8 +174,8 @@ class Router:
         """The leaf of each row."""
         at = np.zeros(points.size, dtype=np.int64)
         for node, centers, left, right in self.splits:
-            near, far = points.scores(centers)
-            at = np.where(at == node, np.where(far < near, right, left), at)
+            sides, _ = points.nearest_labels(centers)
+            at = np.where(at == node, np.where(sides, right, left), at)
         return at
 
 
@@ -209,7 +252,9 @@ def chunks(batch: CachedBatch, mean: FloatArray, router: Router | None = None) -
         if sparse:
             points = SparsePoints(matrix[part])
         else:
-            z = buffer[:, : part.stop - start]
+            z = buffer
+            if part.stop - start < step:
+                z = np.ones((width + 1, part.stop - start))
             if columns:
                 for row, column, middle in zip(z, columns, mean, strict=False):
                     np.subtract(column[part], middle, out=row)
@@ -235,13 +280,8 @@ def nearest(points: Points, centers: FloatArray) -> Any:
     return chosen
 
 
-def labels_of(chosen: Any) -> Any:
-    """The chosen center of each row, from :func:`nearest`."""
-    return (np.arange(len(chosen), dtype=np.float64) @ chosen).astype(np.intp)
-
-
 def least_distances(points: Points, centers: FloatArray) -> FloatArray:
     """Squared distances to the nearest center; what is only rounding is 0. Shape ``(n_rows,)``."""
-    least = np.minimum.reduce(points.scores(centers), axis=0) + points.norms
+    least = points.nearest_labels(centers)[1] + points.norms
     least[least <= _ROUNDING * points.norms] = 0.0
     return np.asarray(least)
