@@ -155,3 +155,27 @@ def test_a_folder_of_somebody_else_is_not_trusted(
     monkeypatch.setattr(os, "getuid", lambda: 12_345)
     drive(grams(view_of(data).cached(), 1), local, verb="test")
     assert not list(folder.iterdir())
+
+
+def test_memory_is_used_again_only_when_nobody_looks_at_it(local: Any, data: pqy.Dataset, folder: Path) -> None:
+    view = view_of(data).cached()
+    drive(grams(view, 1), local, verb="test")
+    (path, *_) = files(folder)
+    with block_cache.CachedFile(path) as file:
+        (arrays, _), *_ = file.batches()
+        expected = arrays["X"].copy()
+        kept, _ = next(file.batches())
+        others = [found["X"] for found, _ in list(file.batches()) + list(file.batches())]
+        assert all(not np.shares_memory(kept["X"], other) for other in others)
+        np.testing.assert_array_equal(kept["X"], expected)
+        assert not kept["X"].flags.writeable
+        del arrays, kept, others
+    places = set()
+    for _ in range(3):
+        with block_cache.CachedFile(path) as file:
+            batches = file.batches()
+            found = next(batches)
+            places.add(found[0]["X"].ctypes.data)
+            del found
+            assert next(batches, None) is None
+    assert len(places) == 1

@@ -1,4 +1,4 @@
-"""The block cache: what iterative fits read, decoded once and memory-mapped from local disk.
+"""The block cache: what iterative fits read, decoded once and kept as plain arrays on local disk.
 
 A pass over a cached view reads arrays in place of Parquet. The cache belongs to the machine: its
 worker processes share it. It is bounded, forgets what was used longest ago, and may be deleted at
@@ -17,6 +17,7 @@ import hashlib
 import json
 import mmap
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -48,6 +49,9 @@ _OFF_SECONDS = 60.0  # after a failed write the disk is left alone for so long
 _FREE_SHARE = 0.05  # of the disk stays free for others
 _TOUCH_SECONDS = 60.0
 _ABANDONED_SECONDS = 3600.0
+_BUFFER_UNIT = 2**20
+_KEPT_BYTES = 64 * 2**20  # of buffers, between reads, for all threads of a process
+_UNSHARED = 3  # references to a buffer that nobody looks at: the reader's, the call's, and getrefcount's own
 
 
 def float_arrays(batch: Batch) -> Arrays:
@@ -200,8 +204,11 @@ def cached_batches(reader: Reader, block: Block, view: View, key: CacheKey) -> I
     found = None if store is None else store.open(name)
     if found is not None:
         with found as file:
-            for arrays, rows in file.batches():
-                yield CachedBatch(arrays, rows, block, view)
+            for read in file.batches():
+                batch = CachedBatch(*read, block, view)
+                del read  # so that the memory is free for the next
+                yield batch
+                del batch
         return
     from parquetry.view import Batch
 
@@ -445,28 +452,69 @@ class CachedFile:
         return described
 
     def batches(self) -> Iterator[tuple[Arrays, Any]]:
-        """Each batch's arrays, mapped one batch at a time, and its rows."""
-        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        """Each batch's arrays, read one batch at a time, and its rows."""
         for entry in self._batches:
             if entry["length"] == 0:
                 continue
-            mapped = mmap.mmap(
-                self.descriptor, entry["length"], flags=flags, prot=mmap.PROT_READ, offset=entry["start"]
-            )
-            arrays: Arrays = {}
-            for key, dtype, shape, fortran, offset in entry["arrays"]:
-                count = int(np.prod(shape))
-                flat = np.frombuffer(mapped, dtype=dtype, count=count, offset=offset if count else 0)
-                arrays[key] = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
-            first = entry["first"]
-            rows = arrays.pop(" rows", None)
-            yield arrays, np.arange(first, first + entry["rows"]) if rows is None else rows
+            buffer = _buffers.take(entry["length"])
+            self._fill(buffer, entry)
+            yield _arrays(buffer, entry)
+            _buffers.give(buffer)
+
+    def _fill(self, buffer: Any, entry: dict[str, Any]) -> None:
+        target, position = memoryview(buffer)[: entry["length"]], entry["start"]
+        while target.nbytes:
+            read = os.preadv(self.descriptor, [target], position)
+            if read == 0:
+                raise OSError("a cached block was cut short while it was read")
+            target, position = target[read:], position + read
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)
+
+
+class _Buffers:
+    """Memory that blocks are read into, used again once nobody looks at it.
+
+    New pages, and those of a mapping, take the kernel longer than copying what they hold.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Any] = []
+
+    def take(self, nbytes: int) -> Any:
+        """At least so many bytes, of any content, at the start of a page."""
+        for i, buffer in enumerate(self._free):
+            if len(buffer) >= nbytes:
+                with contextlib.suppress(IndexError):  # another thread was faster
+                    return self._free.pop(i)
+        raw = np.empty(_padded(nbytes, _BUFFER_UNIT) + _PAGE, dtype=np.uint8)
+        start = -raw.ctypes.data % _PAGE
+        return raw[start : len(raw) - _PAGE + start]
+
+    def give(self, buffer: Any) -> None:
+        """Take a buffer back, unless arrays over it are still in use somewhere."""
+        if sys.getrefcount(buffer) <= _UNSHARED and sum(map(len, self._free)) + len(buffer) <= _KEPT_BYTES:
+            self._free.append(buffer)
+
+
+_buffers = _Buffers()
+
+
+def _arrays(buffer: Any, entry: dict[str, Any]) -> tuple[Arrays, Any]:
+    """The arrays of a batch over the buffer that holds it, read-only, and its rows."""
+    content = memoryview(buffer).toreadonly()
+    arrays: Arrays = {}
+    for key, dtype, shape, fortran, offset in entry["arrays"]:
+        count = int(np.prod(shape))
+        flat = np.frombuffer(content, dtype=dtype, count=count, offset=offset if count else 0)
+        arrays[key] = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+    first = entry["first"]
+    rows = arrays.pop(" rows", None)
+    return arrays, np.arange(first, first + entry["rows"]) if rows is None else rows
 
 
 def _nbytes(array: Any) -> int:

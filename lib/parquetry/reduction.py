@@ -192,6 +192,7 @@ class PassTask:
         for batch in cached_batches(source.reader, block, self.parts[places[0]][1], source.key):
             for i in places:
                 self._take(i, batch, states)
+            del batch  # its memory takes the next one
 
     def _take(self, i: int, batch: Any, states: list[Any]) -> None:
         reduction = self.parts[i][0]
