@@ -46,7 +46,7 @@ from parquetry.errors import BadParameter, NonFiniteValues, TooBigForDriver, Too
 N, K = 1_200, 5
 FEATURES = [f"x{i}" for i in range(K)]
 WAYS = {"histograms": (0.0, True), "entries": (0.0, False), "histograms and rows": (0.4, True), "rows": (1e9, False)}
-"""How much rows may outweigh histograms to come home; whether few rows are counted by scikit-learn's builder, too."""
+"""How much rows may outweigh histograms to come home; whether few rows go into arrays, too."""
 
 
 @pytest.fixture
@@ -60,7 +60,6 @@ def distributed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         monkeypatch.setattr(tree_growth, "STATE_BYTES", 2**20)
         if built:
             monkeypatch.setattr(tree_histograms, "SPARSE_BELOW", 1e9)
-            monkeypatch.setattr(tree_histograms, "_ENTRIES_A_CALL", 0)
 
     return use
 
@@ -268,9 +267,6 @@ def test_small_chunks_states_and_groups_of_trees_change_nothing(
     monkeypatch.setenv("PARQUETRY_CACHE_SIZE", "0")
     monkeypatch.setattr(tree_codes, "CHUNK_ROWS", 50)
     assert grown() == expected
-    for entries_a_call in (10**9, 20):
-        monkeypatch.setattr(tree_histograms, "_ENTRIES_A_CALL", entries_a_call)
-        assert grown() == expected
     monkeypatch.setattr(tree_histograms, "SPARSE_BELOW", 0)
     assert grown() == expected
     monkeypatch.setattr(tree_growth, "STATES_BYTES", 1)  # a node a pass

@@ -46,11 +46,11 @@ class Entries:
 
     Attributes
     ----------
-    cells : ndarray of shape (n_entries,)
-    values : ndarray of shape (n_channels, n_entries)
+    cells : ndarray of int32, shape (n_rows, n_drawn)
+    values : ndarray of shape (n_rows, width)
     """
 
-    cells: IntArray
+    cells: npt.NDArray[np.int32]
     values: Any
 
 
@@ -60,60 +60,46 @@ class NodeState:
 
     Attributes
     ----------
-    counts : ndarray of shape (n_cells,), or None while there are only entries
-        Rows in each bin of each feature of each node that wants histograms.
-    sums : ndarray of shape (n_channels, n_cells), or None
+    cells : ndarray of shape (n_cells, width), or None while there are only entries
+        For each bin of each feature of each node that wants histograms, what ``Channels`` says.
     entries : list of Entries
         To be added to them, in order.
     rows : list of Rows
     """
 
-    counts: Any = None
-    sums: Any = None
+    cells: Any = None
     entries: list[Entries] = field(default_factory=list)
     rows: list[Rows] = field(default_factory=list)
 
-    def take(self, part: Entries) -> None:
-        """Take entries: into the arrays, where there are any."""
-        if self.counts is None:
-            self.entries.append(part)
-        else:
-            self._put(part)
-
     def settle(self, blank: Callable[[], NodeState]) -> None:
-        """Add the entries up; ``blank`` makes a state with arrays of zeros."""
-        if self.counts is None:
-            zeros = blank()
-            self.counts, self.sums = zeros.counts, zeros.sums
-        for part in self.entries:
-            self._put(part)
-        self.entries = []
+        """Add the entries up; ``blank`` makes a state with zeros."""
+        from parquetry.classical.tree_kernels import put
 
-    def _put(self, part: Entries) -> None:
-        np.add.at(self.counts, part.cells, self.counts.dtype.type(1))
-        for own, values in zip(self.sums, part.values, strict=True):
-            np.add.at(own, part.cells, values)
+        if self.cells is None:
+            self.cells = blank().cells
+        for part in self.entries:
+            put(part.cells, part.values, self.cells)
+        self.entries = []
 
     def add(self, other: NodeState, n_cells: int, blank: Callable[[], NodeState]) -> None:
         """Add what another state has found."""
-        if other.counts is not None:
+        if other.cells is not None:
             self.settle(blank)
-            self.counts += other.counts
-            self.sums += other.sums
+            self.cells += other.cells
         self.entries += other.entries
         self.rows += other.rows
-        if sum(len(part.cells) for part in self.entries) > n_cells:
+        if sum(part.cells.size for part in self.entries) > n_cells:
             self.settle(blank)
 
     def __getstate__(self) -> tuple[Any, ...]:
         # Between machines whole numbers travel as narrow as they are: often a byte for four.
-        kinds = None if self.counts is None else (self.counts.dtype, self.sums.dtype)
-        return _narrowed(self.counts), _narrowed(self.sums), kinds, self.entries, self.rows
+        kind = None if self.cells is None else self.cells.dtype
+        return _narrowed(self.cells), kind, self.entries, self.rows
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.counts, self.sums, kinds, self.entries, self.rows = state
-        if kinds is not None:
-            self.counts, self.sums = self.counts.astype(kinds[0]), self.sums.astype(kinds[1])
+        self.cells, kind, self.entries, self.rows = state
+        if kind is not None:
+            self.cells = self.cells.astype(kind, copy=False)
 
 
 def _narrowed(numbers: Any) -> Any:
