@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from parquetry.classical.tree_codes import CodeArray
 
 IntArray = npt.NDArray[np.int64]
+
+_LARGE = 255  # numbers from here on do not fit in a byte
 
 SPARSE_BELOW = 2
 """A batch goes as entries where it has less than one for so many cells."""
@@ -92,18 +95,35 @@ class NodeState:
             self.settle(blank)
 
     def __getstate__(self) -> tuple[Any, ...]:
-        # Between machines whole numbers travel as narrow as they are: often a byte for four.
-        kind = None if self.cells is None else self.cells.dtype
-        return _narrowed(self.cells), kind, self.entries, self.rows
+        return _packed(self.cells), self.entries, self.rows
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.cells, kind, self.entries, self.rows = state
-        if kind is not None:
-            self.cells = self.cells.astype(kind, copy=False)
+        packed, self.entries, self.rows = state
+        self.cells = _unpacked(packed)
 
 
-def _narrowed(numbers: Any) -> Any:
-    """Whole numbers, none below zero, in the narrowest type that holds them; others as they are."""
-    if numbers is None or numbers.dtype.kind != "i" or not numbers.size:
-        return numbers
-    return numbers.astype(np.min_scalar_type(int(numbers.max())))
+def _packed(cells: Any) -> Any:
+    """Cells as they travel between machines: of whole numbers the lower byte and what does not fit, compressed.
+
+    Deep in a tree most cells hold few rows: 3 bits for 32.
+    """
+    if cells is None or cells.dtype.kind != "i" or not cells.size:
+        return cells
+    flat = cells.ravel()
+    large = np.flatnonzero(flat >= _LARGE)
+    if len(large) > len(flat) // 8:
+        return cells.astype(np.min_scalar_type(int(flat.max()))), cells.dtype
+    low = np.minimum(flat, _LARGE).astype(np.uint8)
+    return pa.compress(low, codec="zstd", asbytes=True), large.astype(np.int32), flat[large], cells.shape
+
+
+def _unpacked(packed: Any) -> Any:
+    if not isinstance(packed, tuple):
+        return packed
+    if len(packed) == 2:
+        return packed[0].astype(packed[1])
+    content, places, values, shape = packed
+    size = int(np.prod(shape))
+    cells = np.frombuffer(pa.decompress(content, size, codec="zstd"), dtype=np.uint8).astype(values.dtype)
+    cells[places] = values
+    return cells.reshape(shape)
