@@ -58,12 +58,57 @@ class Entries:
 
 
 @dataclass
+class Packed:
+    """Cells of whole numbers as they travel between machines: their lower bytes, compressed, and what does not fit.
+
+    Deep in a tree most cells hold few rows: 3 bits for 32.
+
+    Attributes
+    ----------
+    content : bytes
+    places, extra : ndarrays of shape (n_large,)
+        The cells of large numbers, and by how much each is above ``_LARGE``.
+    shape : tuple of int
+    """
+
+    content: bytes
+    places: npt.NDArray[np.int32]
+    extra: Any
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, cells: Any) -> Any:
+        """Packed cells; others, and those where it does not pay, as they are."""
+        if not isinstance(cells, np.ndarray) or cells.dtype.kind != "i":
+            return cells
+        flat = cells.ravel()
+        places = np.flatnonzero(flat >= _LARGE)
+        if len(places) * 8 >= len(flat):
+            return cells
+        low = np.minimum(flat, _LARGE).astype(np.uint8)
+        content = pa.compress(low, codec="zstd", asbytes=True)
+        return cls(content, places.astype(np.int32), flat[places] - flat.dtype.type(_LARGE), cells.shape)
+
+    def unpacked(self) -> Any:
+        """The cells."""
+        cells = np.zeros(self.shape, dtype=self.extra.dtype)
+        self.add_to(cells)
+        return cells
+
+    def add_to(self, cells: Any) -> None:
+        """Add them to others."""
+        flat = cells.reshape(-1)
+        flat += np.frombuffer(pa.decompress(self.content, flat.size, codec="zstd"), dtype=np.uint8)
+        flat[self.places] += self.extra
+
+
+@dataclass
 class NodeState:
     """Histograms of nodes, and rows of others.
 
     Attributes
     ----------
-    cells : ndarray of shape (n_cells, width), or None while there are only entries
+    cells : ndarray of shape (n_cells, width), or Packed, or None while there are only entries
         For each bin of each feature of each node that wants histograms, what ``Channels`` says.
     entries : list of Entries
         To be added to them, in order.
@@ -80,6 +125,8 @@ class NodeState:
 
         if self.cells is None:
             self.cells = blank().cells
+        elif isinstance(self.cells, Packed):
+            self.cells = self.cells.unpacked()
         for part in self.entries:
             put(part.cells, part.values, self.cells)
         self.entries = []
@@ -88,42 +135,17 @@ class NodeState:
         """Add what another state has found."""
         if other.cells is not None:
             self.settle(blank)
-            self.cells += other.cells
+            if isinstance(other.cells, Packed):
+                other.cells.add_to(self.cells)
+            else:
+                self.cells += other.cells
         self.entries += other.entries
         self.rows += other.rows
         if sum(part.cells.size for part in self.entries) > n_cells:
             self.settle(blank)
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return _packed(self.cells), self.entries, self.rows
+        return Packed.of(self.cells), self.entries, self.rows
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        packed, self.entries, self.rows = state
-        self.cells = _unpacked(packed)
-
-
-def _packed(cells: Any) -> Any:
-    """Cells as they travel between machines: of whole numbers the lower byte and what does not fit, compressed.
-
-    Deep in a tree most cells hold few rows: 3 bits for 32.
-    """
-    if cells is None or cells.dtype.kind != "i" or not cells.size:
-        return cells
-    flat = cells.ravel()
-    large = np.flatnonzero(flat >= _LARGE)
-    if len(large) > len(flat) // 8:
-        return cells.astype(np.min_scalar_type(int(flat.max()))), cells.dtype
-    low = np.minimum(flat, _LARGE).astype(np.uint8)
-    return pa.compress(low, codec="zstd", asbytes=True), large.astype(np.int32), flat[large], cells.shape
-
-
-def _unpacked(packed: Any) -> Any:
-    if not isinstance(packed, tuple):
-        return packed
-    if len(packed) == 2:
-        return packed[0].astype(packed[1])
-    content, places, values, shape = packed
-    size = int(np.prod(shape))
-    cells = np.frombuffer(pa.decompress(content, size, codec="zstd"), dtype=np.uint8).astype(values.dtype)
-    cells[places] = values
-    return cells.reshape(shape)
+        self.cells, self.entries, self.rows = state
