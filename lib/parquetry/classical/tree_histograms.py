@@ -221,19 +221,19 @@ class _Chunk:
 
     def _sorted(self, work: TreeWork) -> tuple[Any, CountArray, IntArray]:
         """The rows' weights, the rows in order of their nodes, and where each node's begin and end."""
-        from parquetry.classical.tree_kernels import present, sort_by_node
+        from parquetry.classical.tree_kernels import frozen, present, sort_by_node
 
         weights, rows = self.weights, np.arange(len(self.codes), dtype=np.uint32)
         if self.task.bootstrap is not None:
             weights = self.task.bootstrap.counts(work.seed, self.block, self.rows, weights)
         if weights is not None:
-            rows = rows[: present(weights, rows)]
+            rows = rows[: present(frozen(weights), rows)]
         if work.route is None:
             # Its only node is the root; it comes first whatever it wants.
             return weights, rows, np.array([0, len(rows)])
         edges = np.empty(work.n_histograms + work.n_gathered + 1, dtype=np.int64)
         order = np.empty_like(rows)
-        sort_by_node(rows, work.route.follow(self.codes, rows), work.route.told, edges, order)
+        sort_by_node(rows, work.route.follow(self.codes, rows), frozen(work.route.told), edges, order)
         return weights, order, edges
 
     def _add_histograms(
@@ -247,13 +247,14 @@ class _Chunk:
             state.entries.append(self._entries(work, weights, order, edges))
             return
         features, starts, ends = work.cells(task.widths)
-        rows = (self.codes, order, edges, features, starts, task.lost, ends)
+        rows = (kernels.frozen(self.codes), order, edges, kernels.frozen(features), starts, task.lost, ends)
+        weights = kernels.frozen(weights)
         if task.channels.only_classes:
-            kernels.count_classes(*rows, self.y[0], state.cells)
+            kernels.count_classes(*rows, kernels.frozen(self.y[0]), state.cells)
         elif len(task.channels.n_classes) == 1:
-            kernels.weigh_classes(*rows, self.y[0], weights, state.cells)
+            kernels.weigh_classes(*rows, kernels.frozen(self.y[0]), weights, state.cells)
         else:
-            kernels.add_values(*rows, self.values, weights, state.cells)
+            kernels.add_values(*rows, kernels.frozen(self.values), weights, state.cells)
 
     def _entries(self, work: TreeWork, weights: Any, order: CountArray, edges: IntArray) -> Entries:
         """What the rows of one tree's nodes add to cells, row by row."""

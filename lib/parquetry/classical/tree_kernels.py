@@ -33,6 +33,13 @@ def compiled(function: Callable[..., Any]) -> Any:
         return numba.njit(nogil=True)(function)
 
 
+def frozen(array: Any) -> Any:
+    """A view that cannot be written. What is mapped from disk cannot; for what can, all would be compiled again."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 @compiled
 def draw(rows, key, reached, least, counts):  # type: ignore[no-untyped-def]
     """How often each row is drawn: the number of ``reached`` that its own random number is not below.

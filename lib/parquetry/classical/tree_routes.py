@@ -84,8 +84,9 @@ class Route:
         codes : ndarray of uint8, shape (n_all_rows, n_features)
         rows : ndarray of uint32, shape (n_rows,)
         """
-        from parquetry.classical.tree_kernels import lead
+        from parquetry.classical.tree_kernels import frozen, lead
 
         ends = np.empty(len(rows), dtype=np.uint32)
-        lead(codes, rows, self.feature, self.code, self.turn, self.left, self.depth, ends)
+        tables = map(frozen, (self.feature, self.code, self.turn, self.left))
+        lead(frozen(codes), rows, *tables, self.depth, ends)
         return ends

@@ -82,12 +82,12 @@ class Bootstrap:
 
 
 def _same_rate(rows: Any, key: np.uint64, rate: float) -> CountArray:
-    from parquetry.classical.tree_kernels import draw
+    from parquetry.classical.tree_kernels import draw, frozen
 
     reached = _chances(rate)
     least = np.searchsorted(reached, np.arange(256, dtype=np.uint32) << np.uint32(24), side="right").astype(np.uint8)
     counts = np.empty(len(rows), dtype=np.uint32)
-    draw(rows, key, reached, least, counts)
+    draw(frozen(rows), key, reached, least, counts)
     return counts
 
 

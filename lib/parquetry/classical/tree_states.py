@@ -121,14 +121,14 @@ class NodeState:
 
     def settle(self, blank: Callable[[], NodeState]) -> None:
         """Add the entries up; ``blank`` makes a state with zeros."""
-        from parquetry.classical.tree_kernels import put
+        from parquetry.classical.tree_kernels import frozen, put
 
         if self.cells is None:
             self.cells = blank().cells
         elif isinstance(self.cells, Packed):
             self.cells = self.cells.unpacked()
         for part in self.entries:
-            put(part.cells, part.values, self.cells)
+            put(frozen(part.cells), frozen(part.values), self.cells)
         self.entries = []
 
     def add(self, other: NodeState, n_cells: int, blank: Callable[[], NodeState]) -> None:
