@@ -16,7 +16,7 @@ import pytest
 
 import parquetry as pqy
 
-pytest_plugins = ["clusters"]
+pytest_plugins = ["clusters", "tree_parity"]
 ENGINES = ("local", "dask", "spark")
 WORKERS = 2
 

@@ -18,7 +18,7 @@ Float32Array = npt.NDArray[np.float32]
 CodeArray = npt.NDArray[np.uint8]
 
 CHUNK_ROWS = 2**18
-"""Rows whose codes stand together: a column of them fits in a core's own cache."""
+"""Rows that are sorted by their nodes together; their codes stay in a cache."""
 
 _ENCODED_AT_ONCE = 16_384
 _COMPARED = 8  # up to so many edges are compared one by one
@@ -30,7 +30,7 @@ class TreeArrays:
     """What the block cache keeps for trees: codes, target and weights.
 
     ``codes0``, ``codes1`` … are uint8 of shape ``(n_rows, n_features)`` for up to 262,144 rows
-    each, columns contiguous; ``y`` is ``(n_outputs, n_rows)``: class codes, or the target less
+    each, a row's codes together; ``y`` is ``(n_outputs, n_rows)``: class codes, or the target less
     ``shift`` over ``scale``; ``w`` the weights, where there are any.
 
     Parameters
@@ -65,7 +65,7 @@ class TreeArrays:
         return arrays
 
     def _codes(self, batch: Batch, encoders: list[Encoder], start: int, stop: int) -> CodeArray:
-        codes = np.empty((stop - start, self.bins.n_features), dtype=np.uint8, order="F")
+        codes = np.empty((stop - start, self.bins.n_features), dtype=np.uint8)
         if isinstance(batch.X, Columns) or not hasattr(batch.matrix, "tocsc"):
             for i, values in enumerate(batch.floats):
                 self._encode(values[start:stop], encoders[i], codes[:, i])

@@ -205,8 +205,9 @@ class Growth:
         widths = self.cells[features]
         pair_start = starts[:-1, None] + np.cumsum(widths, axis=1) - widths
         first = np.column_stack([pair_start[:, 0], pair_start[:, 0] + widths[:, 0]])
-        count = _sums_between(state.counts, first)
-        stored = np.array([_sums_between(s, first) for s in state.sums]).reshape(len(state.sums), len(numbers))
+        counts, stored_cells = self.plan.channels.split(state.cells)
+        count = _sums_between(counts, first)
+        stored = np.array([_sums_between(s, first) for s in stored_cells]).reshape(-1, len(numbers))
         weight, sums = self.criterion.sums(count, stored)
         for i in np.flatnonzero(nodes.parent[numbers] < 0):
             self._learn_total(int(nodes.tree[numbers[i]]), np.array([s[i] for s in sums]), float(weight[i]))
@@ -224,8 +225,8 @@ class Growth:
             pair_feature=features.ravel(),
             pair_start=pair_start.ravel(),
             pair_chance=self._chances(numbers, features) if rules.random_splits else None,
-            counts=state.counts,
-            stored=state.sums,
+            counts=counts,
+            stored=stored_cells,
             scale=scale,
         )
 

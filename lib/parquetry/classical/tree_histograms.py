@@ -2,45 +2,40 @@
 
 Panda, Herbach, Basu & Bayardo, "PLANET: massively parallel learning of tree ensembles with
 MapReduce", VLDB 2009: a node of many rows needs only, for each of its features, what falls into
-each bin; a node of few rows is cheaper to bring home as it is. The inner loops are scikit-learn's
-own of histogram gradient boosting: they work on uint8 codes, and release the GIL.
+each bin; a node of few rows is cheaper to bring home as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.ensemble._hist_gradient_boosting.histogram import HistogramBuilder
 
 from parquetry.block_cache import CachedBatch
 from parquetry.classical.tree_bins import Bins
 from parquetry.classical.tree_codes import CodeArray, chunks
-from parquetry.classical.tree_routes import AT_ONCE, Route
+from parquetry.classical.tree_routes import Route
 from parquetry.classical.tree_samples import Bootstrap
 from parquetry.classical.tree_states import SPARSE_BELOW, Entries, NodeState, Rows
 from parquetry.reduction import Reduction
-from parquetry.view import FloatArray
 
 IntArray = npt.NDArray[np.int64]
-Float32Array = npt.NDArray[np.float32]
+CountArray = npt.NDArray[np.uint32]
 
-_ENTRIES_A_CALL = 500  # as many cost as much as a call of scikit-learn's builder
+_NEVER = 256  # the code of missing values where there are none
 
 
 @dataclass(frozen=True)
 class Channels:
-    """What is added up in each bin beside the number of rows.
+    """What is added up in each bin: the columns of a state's cells, side by side.
 
-    Classes: the weight of each class of each output; without weights the last class of each is
-    left out, because the number of rows tells it. Regression: the weight (unless it is the number
-    of rows), the weighted sum of each output, and of the squares of all.
-
-    scikit-learn's loops add up float32 in float64, so a number travels in two parts, as two
-    float32: 48 bits, or all of them where one part is enough.
+    First the number of rows, then, for classes, the weight of each class of each output; of one
+    output without weights only the number of rows of each class. For regression the number of rows, the
+    weight (unless it is that), the weighted sum of each output, and of the squares of all.
 
     Parameters
     ----------
@@ -50,7 +45,7 @@ class Channels:
     weighted : bool
         Whether rows count otherwise than once.
     whole : bool
-        Whether their weights are whole numbers, small enough for float32.
+        Whether their weights are whole numbers, below ``2**32``.
     most : float
         What they add up to at most, and the number of rows.
     """
@@ -62,62 +57,46 @@ class Channels:
     most: float
 
     @property
-    def count(self) -> int:
-        """How many channels there are."""
-        if self.n_classes:
-            return sum(self.n_classes) - (0 if self.weighted else self.n_outputs)
-        return int(self.weighted) + self.n_outputs + 1
+    def only_classes(self) -> bool:
+        """Whether the classes' own counts are all that there is."""
+        return len(self.n_classes) == 1 and not self.weighted
 
     @property
-    def count_kind(self) -> type[np.generic]:
-        """The type of whole numbers."""
+    def width(self) -> int:
+        """How many columns there are."""
+        sums = sum(self.n_classes) if self.n_classes else int(self.weighted) + self.n_outputs + 1
+        return sums + (not self.only_classes)
+
+    @property
+    def kind(self) -> type[np.generic]:
+        """The type of all columns: a number of rows is exact in any."""
+        if not self.n_classes or not self.whole:
+            return np.float64
         return np.int32 if self.most < 2**31 else np.int64
-
-    @property
-    def sum_kind(self) -> type[np.generic]:
-        """The type of the sums."""
-        return self.count_kind if self.n_classes and self.whole else np.float64
 
     @property
     def cell_bytes(self) -> int:
         """What one bin takes in a state."""
-        return np.dtype(self.count_kind).itemsize + self.count * np.dtype(self.sum_kind).itemsize
+        return self.width * np.dtype(self.kind).itemsize
 
-    def parts(self, y: Any, w: Any) -> Iterator[tuple[int, Float32Array]]:
-        """Pairs of a channel and what each row adds to it."""
-        if not self.n_classes:
-            yield from self._regression_parts(y, w)
-            return
-        channel = 0
-        for output, n_classes in enumerate(self.n_classes):
-            for k in range(n_classes if self.weighted else n_classes - 1):
-                here = y[output] == k
-                if w is None:
-                    yield channel, here.astype(np.float32)
-                else:
-                    yield from self._halves(channel, here * w)
-                channel += 1
+    def split(self, cells: Any) -> tuple[IntArray, Any]:
+        """The number of rows, shape ``(n_cells,)``, and the other columns, shape ``(n_sums, n_cells)``."""
+        stored = np.ascontiguousarray((cells if self.only_classes else cells[:, 1:]).T)
+        return (stored.sum(axis=0) if self.only_classes else cells[:, 0]).astype(np.int64), stored
 
-    def _regression_parts(self, y: Any, w: Any) -> Iterator[tuple[int, Float32Array]]:
-        if w is not None:
-            yield from self._halves(0, w)
-        squares = np.zeros(y.shape[1])
-        for output, values in enumerate(y):
-            weighted = values if w is None else values * w
-            yield from _halves(int(self.weighted) + output, weighted)
-            squares += weighted * values
-        yield from _halves(int(self.weighted) + self.n_outputs, squares)
+    def weights(self, w: Any) -> Any:
+        """Sample weights as they are added up; empty where there are none."""
+        if w is None:
+            return np.empty(0, dtype=np.uint32)
+        return w.astype(np.uint32) if self.kind is not np.float64 and w.dtype.kind == "f" else w
 
-    def _halves(self, channel: int, values: Any) -> Iterator[tuple[int, Float32Array]]:
-        return iter([(channel, values.astype(np.float32))]) if self.whole else _halves(channel, values)
-
-
-def _halves(channel: int, values: FloatArray) -> Iterator[tuple[int, Float32Array]]:
-    high = values.astype(np.float32)
-    yield channel, high
-    low = (values - high).astype(np.float32)
-    if low.any():
-        yield channel, low
+    def values(self, y: Any) -> Any:
+        """What a row of weight 1 adds beside its count, shape ``(n_rows, n_sums)``."""
+        if self.n_classes:
+            ones = [own == k for own, n_classes in zip(y, self.n_classes, strict=True) for k in range(n_classes)]
+            return np.column_stack(ones).astype(self.kind)
+        squares = (y * y).sum(axis=0)
+        return np.column_stack([np.ones(len(squares)), *y, squares] if self.weighted else [*y, squares])
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +127,13 @@ class TreeWork:
     starts: IntArray
     first_gathered: int
 
+    def cells(self, widths: IntArray) -> tuple[Any, Any, Any]:
+        """Each node's features, where their cells begin, and the last of them; shapes ``(n_histograms, n_drawn)``."""
+        everything = np.arange(len(widths), dtype=np.uint32)
+        features = np.tile(everything, (self.n_histograms, 1)) if self.features is None else self.features
+        ends = self.starts[:-1, None] + np.cumsum(widths[features], axis=1)
+        return features, (ends - widths[features]).astype(np.uint64), (ends - 1).astype(np.uint64)
+
     def n_drawn(self, n_features: int) -> int:
         """How many features each of its nodes looks at."""
         return n_features if self.features is None else int(self.features.shape[1])
@@ -168,13 +154,12 @@ class NodePass(Reduction[NodeState, NodeState]):
 
     def __init__(self, bins: Bins, channels: Channels, works: Sequence[TreeWork], bootstrap: Bootstrap | None) -> None:
         self.channels, self.works, self.bootstrap = channels, tuple(works), bootstrap
-        self.n_codes, self.missing_code, self.missing = bins.n_codes, bins.missing_code, bool(bins.missing.any())
-        self.cells = cells_of(bins)
-        self.widths = np.array([len(cells) for cells in self.cells], dtype=np.int64)
+        self.lost = bins.missing_code if bins.missing.any() else _NEVER
+        self.widths = np.array([len(cells) for cells in cells_of(bins)], dtype=np.int64)
         self.n_cells = int(self.works[-1].starts[-1])
-        # They decide on the order of additions, and so travel from the driver.
-        self.sparse_below, self.entries_a_call = SPARSE_BELOW, _ENTRIES_A_CALL
-        self.n_looked_at = sum(work.n_drawn(len(self.cells)) for work in self.works if work.n_histograms)
+        # It decides on the order of additions, and so travels from the driver.
+        self.sparse_below = SPARSE_BELOW
+        self.n_looked_at = sum(work.n_drawn(len(self.widths)) for work in self.works if work.n_histograms)
 
     def partial(self, batch: CachedBatch) -> NodeState:  # type: ignore[override]
         few = batch.num_rows * self.n_looked_at * self.sparse_below < self.n_cells
@@ -197,8 +182,7 @@ class NodePass(Reduction[NodeState, NodeState]):
 
     def blank(self) -> NodeState:
         """A state that has seen nothing, with arrays."""
-        counts = np.zeros(self.n_cells, dtype=self.channels.count_kind)
-        return NodeState(counts, np.zeros((self.channels.count, self.n_cells), dtype=self.channels.sum_kind))
+        return NodeState(np.zeros((self.n_cells, self.channels.width), dtype=self.channels.kind))
 
 
 def cells_of(bins: Bins) -> list[IntArray]:
@@ -218,115 +202,72 @@ class _Chunk:
         self.rows, self.y = batch.rows[here], batch.arrays["y"][:, here]
         weights = batch.arrays.get("w")
         self.weights = None if weights is None else weights[here]
-        self._shared: list[Any] | None = None
+
+    @cached_property
+    def values(self) -> Any:
+        """What each row adds; the trees share it."""
+        return self.task.channels.values(self.y)
 
     def add(self, work: TreeWork, state: NodeState) -> None:
         """Add what one tree wants."""
         weights, order, edges = self._sorted(work)
-        if work.n_histograms and edges[work.n_histograms] > edges[0]:
-            if state.counts is None or self._scattered(work, edges):
-                state.take(self._entries(work, weights, order, edges))
-            else:
-                for histogram in self._histograms(weights):
-                    histogram.add(work, order, edges, state)
+        if edges[work.n_histograms]:
+            self._add_histograms(work, weights, order, edges, state)
         gathered = order[edges[work.n_histograms] : edges[-1]]
         if len(gathered):
             node = np.repeat(np.arange(work.n_gathered), np.diff(edges[work.n_histograms :])) + work.first_gathered
             w = None if weights is None else weights[gathered]
             state.rows.append(Rows(node, self.codes[gathered], self.y[:, gathered], w))
 
-    def _sorted(self, work: TreeWork) -> tuple[Any, Any, IntArray]:
+    def _sorted(self, work: TreeWork) -> tuple[Any, CountArray, IntArray]:
         """The rows' weights, the rows in order of their nodes, and where each node's begin and end."""
-        bootstrap = self.task.bootstrap
-        weights: Any = self.weights if bootstrap is None else np.empty(len(self.codes), dtype=bootstrap.kind)
-        chosen, told = [], []
-        for start in range(0, len(self.codes), AT_ONCE):
-            here = slice(start, min(start + AT_ONCE, len(self.codes)))
-            if bootstrap is not None:
-                own = None if self.weights is None else self.weights[here]
-                weights[here] = bootstrap.counts(work.seed, self.block, self.rows[here], own)
-            rows = np.arange(here.start, here.stop) if weights is None else np.flatnonzero(weights[here] != 0) + start
-            chosen.append(rows.astype(np.uint32))
-            if work.route is not None:
-                told.append(work.route.follow(self.codes, rows))
-        order = np.concatenate(chosen)
-        n_nodes = work.n_histograms + work.n_gathered
+        from parquetry.classical.tree_kernels import frozen, present, sort_by_node
+
+        weights, rows = self.weights, np.arange(len(self.codes), dtype=np.uint32)
+        if self.task.bootstrap is not None:
+            weights = self.task.bootstrap.counts(work.seed, self.block, self.rows, weights)
+        if weights is not None:
+            rows = rows[: present(frozen(weights), rows)]
         if work.route is None:
-            return weights, order, np.array([0, len(order)])
-        node = np.concatenate(told)
-        # NumPy sorts 16-bit numbers stably in linear time.
-        by_node = np.argsort(node, kind="stable")
-        edges = np.searchsorted(node[by_node], np.arange(n_nodes + 1))
-        return weights, order[by_node[: edges[-1]]], edges
+            # Its only node is the root; it comes first whatever it wants.
+            return weights, rows, np.array([0, len(rows)])
+        edges = np.empty(work.n_histograms + work.n_gathered + 1, dtype=np.int64)
+        order = np.empty_like(rows)
+        sort_by_node(rows, work.route.follow(self.codes, rows), frozen(work.route.told), edges, order)
+        return weights, order, edges
 
-    def _scattered(self, work: TreeWork, edges: IntArray) -> bool:
-        """Whether the nodes have so few rows here that calls of the builder would cost more than the rows."""
-        entries = int(edges[work.n_histograms]) * work.n_drawn(len(self.task.cells))
-        return entries < self.task.entries_a_call * work.n_histograms
+    def _add_histograms(
+        self, work: TreeWork, weights: Any, order: CountArray, edges: IntArray, state: NodeState
+    ) -> None:
+        from parquetry.classical import tree_kernels as kernels
 
-    def _entries(self, work: TreeWork, weights: Any, order: Any, edges: IntArray) -> Entries:
+        task = self.task
+        weights = task.channels.weights(weights)
+        if state.cells is None:
+            state.entries.append(self._entries(work, weights, order, edges))
+            return
+        features, starts, ends = work.cells(task.widths)
+        rows = (kernels.frozen(self.codes), order, edges, kernels.frozen(features), starts, task.lost, ends)
+        weights = kernels.frozen(weights)
+        if task.channels.only_classes:
+            kernels.count_classes(*rows, kernels.frozen(self.y[0]), state.cells)
+        elif len(task.channels.n_classes) == 1:
+            kernels.weigh_classes(*rows, kernels.frozen(self.y[0]), weights, state.cells)
+        else:
+            kernels.add_values(*rows, kernels.frozen(self.values), weights, state.cells)
+
+    def _entries(self, work: TreeWork, weights: Any, order: CountArray, edges: IntArray) -> Entries:
         """What the rows of one tree's nodes add to cells, row by row."""
         task = self.task
-        rows = order[: edges[work.n_histograms]].astype(np.int64)
-        lengths = np.diff(edges[: work.n_histograms + 1])
-        everything = np.arange(len(task.cells))[None, :]
-        features = everything if work.features is None else work.features.astype(np.int64)
-        widths = task.widths[features]
-        starts = work.starts[:-1, None] + np.cumsum(widths, axis=1) - widths
-        feature = features if work.features is None else np.repeat(features, lengths, axis=0)
-        cells = self.codes.ravel(order="F").take(feature * len(self.codes) + rows[:, None]).astype(np.int64)
-        if task.missing:
-            # Missing values stand behind a feature's bins.
-            cells = np.where(cells == task.missing_code, task.widths[feature] - 1, cells)
-        cells += np.repeat(starts, lengths, axis=0)
-        values = np.zeros((task.channels.count, len(self.codes)))
-        for channel, part in task.channels.parts(self.y, weights):
-            values[channel] += part
-        kept = values[:, rows].astype(task.channels.sum_kind)
-        return Entries(cells.ravel().astype(np.int32), np.repeat(kept, features.shape[1], axis=1))
-
-    def _histograms(self, weights: Any) -> list[_Histogram]:
-        """One builder for every two parts; those that all trees share are made once."""
-        shared = self.task.bootstrap is None
-        if shared and self._shared is not None:
-            return self._shared
-        parts = list(self.task.channels.parts(self.y, weights))
-        found = [_Histogram(self, parts[i : i + 2], count=i == 0) for i in range(0, max(1, len(parts)), 2)]
-        if shared:
-            self._shared = found
-        return found
-
-
-class _Histogram:
-    """One run of scikit-learn's builder: the number of rows and up to two parts, for each bin."""
-
-    def __init__(self, chunk: _Chunk, parts: list[tuple[int, Float32Array]], *, count: bool) -> None:
-        task = chunk.task
-        self.count, self.cells = count, task.cells
-        self.even = all(len(cells) == task.n_codes for cells in task.cells)
-        self.parts = list(zip([channel for channel, _ in parts], ("sum_gradients", "sum_hessians"), strict=False))
-        values = [v for _, v in parts] or [np.zeros(len(chunk.codes), dtype=np.float32)]
-        single = len(values) == 1
-        self.builder = HistogramBuilder(chunk.codes, task.n_codes, values[0], values[-1], single, 1)
-
-    def add(self, work: TreeWork, order: Any, edges: IntArray, state: NodeState) -> None:
-        """Add the histograms of one tree's nodes."""
-        for node in np.flatnonzero(np.diff(edges[: work.n_histograms + 1])).tolist():
-            features = None if work.features is None else work.features[node]
-            rows = order[edges[node] : edges[node + 1]]
-            # The array below the memoryview: to describe a memoryview anew takes NumPy longer than the work.
-            found = self.builder.compute_histograms_brute(rows, features).base
-            flat = self._flat(found, features)
-            here = slice(work.starts[node], work.starts[node + 1])
-            if self.count:
-                state.counts[here] += flat["count"].view(np.int32)
-            for channel, field in self.parts:
-                state.sums[channel, here] += flat[field].astype(state.sums.dtype, copy=False)
-
-    def _flat(self, found: Any, features: Any) -> Any:
-        """The cells of the node's features, one feature after the other."""
-        width = found.shape[1]
-        if self.even:
-            return (found if features is None else found.take(features, axis=0)).reshape(-1)
-        chosen = range(len(self.cells)) if features is None else features.tolist()
-        return found.reshape(-1)[np.concatenate([self.cells[f] + f * width for f in chosen])]
+        rows = order[: edges[work.n_histograms]]
+        node = np.repeat(np.arange(work.n_histograms), np.diff(edges[: work.n_histograms + 1]))
+        features, starts, ends = work.cells(task.widths)
+        codes = np.take_along_axis(self.codes[rows], features[node].astype(np.intp), axis=1)
+        # Missing values stand behind a feature's bins.
+        places = np.where(codes == task.lost, ends[node], starts[node] + codes).astype(np.int32)
+        values = self.values[rows]
+        if len(weights):
+            values = values * weights[rows, None]
+        if not task.channels.only_classes:
+            values = np.column_stack([np.ones(len(rows)), values])
+        return Entries(places, values.astype(task.channels.kind))

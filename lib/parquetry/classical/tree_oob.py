@@ -13,12 +13,14 @@ import numpy as np
 from parquetry.block_cache import CachedBatch
 from parquetry.classical.tree_bins import Bins
 from parquetry.classical.tree_codes import chunks
-from parquetry.classical.tree_routes import AT_ONCE, Route
+from parquetry.classical.tree_routes import Route
 from parquetry.classical.tree_samples import Bootstrap
 from parquetry.errors import BadParameter
 from parquetry.fitting import Pass
 from parquetry.reduction import Reduction
 from parquetry.view import FloatArray, View
+
+_AT_ONCE = 16_384  # rows
 
 MOST_NUMBERS = 8_000_000
 """So many predictions come to the driver as an attribute; beyond it is the score alone."""
@@ -138,8 +140,8 @@ class _OutOfBag(Reduction[_OutOfBagState, _OutOfBagState]):
         states = []
         begin = 0
         for codes in chunks(batch.arrays):
-            for start in range(0, len(codes), AT_ONCE):
-                rows = np.arange(start, min(start + AT_ONCE, len(codes)))
+            for start in range(0, len(codes), _AT_ONCE):
+                rows = np.arange(start, min(start + _AT_ONCE, len(codes)), dtype=np.uint32)
                 states.append(self._some(batch, codes, rows, slice(begin + start, begin + start + len(rows))))
             begin += len(codes)
         return reduce(self.merge, states)
@@ -168,7 +170,7 @@ class _OutOfBag(Reduction[_OutOfBagState, _OutOfBagState]):
         seen = np.zeros(len(y), dtype=np.int64)
         for seed, route, value in self.trees:
             out = np.flatnonzero(self.bootstrap.counts(seed, batch.block, batch.rows[here], weights) == 0)
-            predicted[out] += value[route.follow(codes, rows[out])]
+            predicted[out] += value[route.told.take(route.follow(codes, rows[out]))]
             seen[out] += 1
         unseen = int((seen == 0).sum())
         predicted /= np.maximum(seen, 1)[:, None, None]

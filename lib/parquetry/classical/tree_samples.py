@@ -22,6 +22,7 @@ from parquetry.rows import GOLDEN, finalized
 from parquetry.view import FloatArray
 
 KeyArray = npt.NDArray[np.uint64]
+CountArray = npt.NDArray[np.uint32]
 
 _FULL = 2.0**32
 _RAREST = 2.0**-33
@@ -56,12 +57,7 @@ class Bootstrap:
         """The mean count of a row, or of a unit of weight."""
         return self.drawn / self.total
 
-    @property
-    def kind(self) -> type[np.generic]:
-        """The type of counts."""
-        return np.uint32 if self.weighted or self.rate > _LARGE else np.uint8
-
-    def counts(self, seed: int, block: Block, rows: Any, weights: FloatArray | None) -> npt.NDArray[Any]:
+    def counts(self, seed: int, block: Block, rows: Any, weights: FloatArray | None) -> CountArray:
         """Each row's count, shape ``(n_rows,)``.
 
         Parameters
@@ -74,30 +70,41 @@ class Bootstrap:
         weights : ndarray of shape (n_rows,) or None
         """
         key = hashlib.blake2b(f"{block.name}\0{block.row_group}\0bootstrap/{seed}".encode(), digest_size=8).digest()
+        start = np.uint64(int.from_bytes(key, "little"))
+        rates = weights * self.rate if self.weighted and weights is not None else None
+        if rates is None and self.rate <= _LARGE:
+            return _same_rate(rows, start, self.rate)
         keys = rows.astype(np.uint64)
         keys *= GOLDEN
-        keys += np.uint64(int.from_bytes(key, "little"))
+        keys += start
         drawn = (mixed(keys) >> np.uint64(32)).astype(np.uint32)
-        if self.weighted and weights is not None:
-            return _own_rates(drawn, weights * self.rate)
-        if self.rate > _LARGE:
-            return _own_rates(drawn, np.full(len(drawn), self.rate))
-        return _same_rate(drawn, self.rate)
+        return _own_rates(drawn, np.full(len(drawn), self.rate) if rates is None else rates)
 
 
-def _same_rate(drawn: npt.NDArray[np.uint32], rate: float) -> npt.NDArray[np.uint8]:
-    counts = np.zeros(len(drawn), dtype=np.uint8)
+def _same_rate(rows: Any, key: np.uint64, rate: float) -> CountArray:
+    from parquetry.classical.tree_kernels import draw, frozen
+
+    reached = _chances(rate)
+    least = np.searchsorted(reached, np.arange(256, dtype=np.uint32) << np.uint32(24), side="right").astype(np.uint8)
+    counts = np.empty(len(rows), dtype=np.uint32)
+    draw(frozen(rows), key, reached, least, counts)
+    return counts
+
+
+def _chances(rate: float) -> CountArray:
+    """The chances of at most 0, 1, 2 … draws, of ``2**32``."""
+    chances = []
     chance = reached = float(np.exp(-rate))
     for k in range(1, 256):
-        counts += (drawn >= np.uint32(min(reached * _FULL, _FULL - 1))).view(np.uint8)
+        chances.append(min(reached * _FULL, _FULL - 1))
         chance *= rate / k
         reached += chance
         if k > rate and chance < _RAREST:
             break
-    return counts
+    return np.array(chances).astype(np.uint32)
 
 
-def _own_rates(drawn: npt.NDArray[np.uint32], rates: FloatArray) -> npt.NDArray[np.uint32]:
+def _own_rates(drawn: CountArray, rates: FloatArray) -> CountArray:
     wanted = (drawn + 0.5) / _FULL
     large = rates > _LARGE
     counts = np.zeros(len(drawn), dtype=np.uint32)

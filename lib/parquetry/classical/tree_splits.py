@@ -8,6 +8,7 @@ lowest threshold, missing values to the right.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,7 @@ _WIDTHS = (4, 16, 64, 256)
 
 
 # --- criteria -------------------------------------------------------------------------------
-class Criterion:
+class Criterion(ABC):
     """Impurity of nodes, and worth of splits, of many nodes at once.
 
     ``sums`` is of shape ``(n_sums, ...)``: the weight of each class of each output, or the sums
@@ -49,20 +50,12 @@ class Criterion:
         if not channels.n_classes:
             weights = stored[0].astype(np.float64) if channels.weighted else counts.astype(np.float64)
             return weights, [s.astype(np.float64) for s in stored[int(channels.weighted) :]]
-        full: list[FloatArray] = []
-        place = 0
-        for n_classes in channels.n_classes:
-            kept = n_classes if channels.weighted else n_classes - 1
-            own = [s.astype(np.float64) for s in stored[place : place + kept]]
-            if not channels.weighted:
-                own.append(counts - sum(own, np.zeros(counts.shape)))
-            full += own
-            place += kept
+        full = [s.astype(np.float64) for s in stored]
         return sum(full[: channels.n_classes[0]], np.zeros(counts.shape)), full
 
+    @abstractmethod
     def impurity(self, weight: Any, sums: Any) -> Any:
         """Of nodes with these sums."""
-        raise NotImplementedError
 
     def proxy(self, left_weight: Any, left: Any, right_weight: Any, right: Any) -> Any:
         """Rises with the worth of a split."""

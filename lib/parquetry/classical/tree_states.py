@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from parquetry.classical.tree_codes import CodeArray
 
 IntArray = npt.NDArray[np.int64]
+
+_LARGE = 255  # numbers from here on do not fit in a byte
 
 SPARSE_BELOW = 2
 """A batch goes as entries where it has less than one for so many cells."""
@@ -46,12 +49,57 @@ class Entries:
 
     Attributes
     ----------
-    cells : ndarray of shape (n_entries,)
-    values : ndarray of shape (n_channels, n_entries)
+    cells : ndarray of int32, shape (n_rows, n_drawn)
+    values : ndarray of shape (n_rows, width)
     """
 
-    cells: IntArray
+    cells: npt.NDArray[np.int32]
     values: Any
+
+
+@dataclass
+class Packed:
+    """Cells of whole numbers as they travel between machines: their lower bytes, compressed, and what does not fit.
+
+    Deep in a tree most cells hold few rows: 3 bits for 32.
+
+    Attributes
+    ----------
+    content : bytes
+    places, extra : ndarrays of shape (n_large,)
+        The cells of large numbers, and by how much each is above ``_LARGE``.
+    shape : tuple of int
+    """
+
+    content: bytes
+    places: npt.NDArray[np.int32]
+    extra: Any
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, cells: Any) -> Any:
+        """Packed cells; others, and those where it does not pay, as they are."""
+        if not isinstance(cells, np.ndarray) or cells.dtype.kind != "i":
+            return cells
+        flat = cells.ravel()
+        places = np.flatnonzero(flat >= _LARGE)
+        if len(places) * 8 >= len(flat):
+            return cells
+        low = np.minimum(flat, _LARGE).astype(np.uint8)
+        content = pa.compress(low, codec="zstd", asbytes=True)
+        return cls(content, places.astype(np.int32), flat[places] - flat.dtype.type(_LARGE), cells.shape)
+
+    def unpacked(self) -> Any:
+        """The cells."""
+        cells = np.zeros(self.shape, dtype=self.extra.dtype)
+        self.add_to(cells)
+        return cells
+
+    def add_to(self, cells: Any) -> None:
+        """Add them to others."""
+        flat = cells.reshape(-1)
+        flat += np.frombuffer(pa.decompress(self.content, flat.size, codec="zstd"), dtype=np.uint8)
+        flat[self.places] += self.extra
 
 
 @dataclass
@@ -60,64 +108,44 @@ class NodeState:
 
     Attributes
     ----------
-    counts : ndarray of shape (n_cells,), or None while there are only entries
-        Rows in each bin of each feature of each node that wants histograms.
-    sums : ndarray of shape (n_channels, n_cells), or None
+    cells : ndarray of shape (n_cells, width), or Packed, or None while there are only entries
+        For each bin of each feature of each node that wants histograms, what ``Channels`` says.
     entries : list of Entries
         To be added to them, in order.
     rows : list of Rows
     """
 
-    counts: Any = None
-    sums: Any = None
+    cells: Any = None
     entries: list[Entries] = field(default_factory=list)
     rows: list[Rows] = field(default_factory=list)
 
-    def take(self, part: Entries) -> None:
-        """Take entries: into the arrays, where there are any."""
-        if self.counts is None:
-            self.entries.append(part)
-        else:
-            self._put(part)
-
     def settle(self, blank: Callable[[], NodeState]) -> None:
-        """Add the entries up; ``blank`` makes a state with arrays of zeros."""
-        if self.counts is None:
-            zeros = blank()
-            self.counts, self.sums = zeros.counts, zeros.sums
-        for part in self.entries:
-            self._put(part)
-        self.entries = []
+        """Add the entries up; ``blank`` makes a state with zeros."""
+        from parquetry.classical.tree_kernels import frozen, put
 
-    def _put(self, part: Entries) -> None:
-        np.add.at(self.counts, part.cells, self.counts.dtype.type(1))
-        for own, values in zip(self.sums, part.values, strict=True):
-            np.add.at(own, part.cells, values)
+        if self.cells is None:
+            self.cells = blank().cells
+        elif isinstance(self.cells, Packed):
+            self.cells = self.cells.unpacked()
+        for part in self.entries:
+            put(frozen(part.cells), frozen(part.values), self.cells)
+        self.entries = []
 
     def add(self, other: NodeState, n_cells: int, blank: Callable[[], NodeState]) -> None:
         """Add what another state has found."""
-        if other.counts is not None:
+        if other.cells is not None:
             self.settle(blank)
-            self.counts += other.counts
-            self.sums += other.sums
+            if isinstance(other.cells, Packed):
+                other.cells.add_to(self.cells)
+            else:
+                self.cells += other.cells
         self.entries += other.entries
         self.rows += other.rows
-        if sum(len(part.cells) for part in self.entries) > n_cells:
+        if sum(part.cells.size for part in self.entries) > n_cells:
             self.settle(blank)
 
     def __getstate__(self) -> tuple[Any, ...]:
-        # Between machines whole numbers travel as narrow as they are: often a byte for four.
-        kinds = None if self.counts is None else (self.counts.dtype, self.sums.dtype)
-        return _narrowed(self.counts), _narrowed(self.sums), kinds, self.entries, self.rows
+        return Packed.of(self.cells), self.entries, self.rows
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.counts, self.sums, kinds, self.entries, self.rows = state
-        if kinds is not None:
-            self.counts, self.sums = self.counts.astype(kinds[0]), self.sums.astype(kinds[1])
-
-
-def _narrowed(numbers: Any) -> Any:
-    """Whole numbers, none below zero, in the narrowest type that holds them; others as they are."""
-    if numbers is None or numbers.dtype.kind != "i" or not numbers.size:
-        return numbers
-    return numbers.astype(np.min_scalar_type(int(numbers.max())))
+        self.cells, self.entries, self.rows = state
