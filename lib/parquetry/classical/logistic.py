@@ -27,7 +27,7 @@ CALLBACKS = "Callbacks watch the iterations of scikit-learn's own solver."
 
 @fitter(
     LogisticRegression,
-    passes="3 on up to 32,768 rows, else 4 to 6 (sparse: 4, one of them the steps of one task on up to 256 MiB); "
+    passes="3 on up to 32,768 rows, else 4 to 6 (sparse up to 256 MiB: 4, one of them in one task); "
     "10 to 100 where wide beyond that, or ill-conditioned",
     exact="same optimum to 1e-6",
     matrices=True,

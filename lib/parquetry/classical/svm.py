@@ -30,8 +30,8 @@ NEGATIVE = "With epsilon below 0 liblinear's result depends on its own steps."
 
 @fitter(
     LinearSVC,
-    passes="3 on up to 32,768 rows (hinge: 2), else 4 to 8 (hinge: 3 to 10; sparse: 4, one of them the steps of one "
-    "task on up to 256 MiB); 10 to 100 with thousands of features beyond that",
+    passes="3 on up to 32,768 rows (hinge: 2), else 4 to 8 (hinge: 3 to 10; sparse up to 256 MiB: 4, one of them in "
+    "one task); 10 to 100 with thousands of features beyond that",
     exact="same optimum to 1e-6",
     matrices=True,
     single_node=f"multi_class='crammer_singer'; loss='hinge' of more than {MATRIX:,} features",
@@ -81,8 +81,8 @@ def fit_linear_svc(estimator: Any, view: View, fitting: Fitting) -> Asking:
 
 @fitter(
     LinearSVR,
-    passes="2 on up to 32,768 rows (losses with kinks: 1), else 2 to 6 (sparse: 3, one of them the steps of one task on "
-    "up to 256 MiB); 10 to 100 with thousands of features beyond that",
+    passes="2 on up to 32,768 rows (losses with kinks: 1), else 2 to 6 (sparse up to 256 MiB: 3, one of them in one "
+    "task); 10 to 100 with thousands of features beyond that",
     exact="same optimum to 1e-6",
     matrices=True,
     single_node=f"epsilon < 0; loss='epsilon_insensitive' of more than {MATRIX:,} features",
