@@ -256,7 +256,8 @@ def test_the_least_frequent_are_given_up_before_memory_is(write_parquet, local, 
     texts = [" ".join([*(f"word{i}" for i in range(1, 6) if rng.random() < 1 / i), f"rare{k}"]) for k in range(900)]
     folder = write_parquet(pa.table({"text": texts}), row_group_size=90)
     monkeypatch.setattr(terms, "STATE_BYTES", 4000)
-    ours = pqy.fit(CountVectorizer(max_features=7), folder, features=["text"], engine=local, memory=10_000)
+    with pytest.warns(UserWarning, match="the first in order were kept"):
+        ours = pqy.fit(CountVectorizer(max_features=7), folder, features=["text"], engine=local, memory=10_000)
     kept = sorted(ours.vocabulary_)
     assert kept[2:] == [f"word{i}" for i in range(1, 6)]
     assert kept[:2] == sorted(f"rare{k}" for k in range(900))[:2]

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from parquetry.classical.labels import class_weights, encoded, learn_classes
-from parquetry.classical.logistic_ground import prepared
+from parquetry.classical.logistic_ground import Ground, prepared
 from parquetry.classical.logistic_penalty import Form, Terms
+from parquetry.classical.logistic_settled import settled
 from parquetry.classical.logistic_solver import Found
+from parquetry.classical.logistic_task import fits_one_task, solved_in_one_task
 from parquetry.errors import BadParameter
-from parquetry.features.surrogate import checked, is_sparse, require_numbers, set_inputs, surrogate, zeros
+from parquetry.features.surrogate import checked, set_inputs
 from parquetry.fitting import Asking, Fitting
 from parquetry.registry import fitter
 from parquetry.view import FloatArray, View
@@ -26,7 +27,8 @@ CALLBACKS = "Callbacks watch the iterations of scikit-learn's own solver."
 
 @fitter(
     LogisticRegression,
-    passes="3 on up to 32,768 rows, else 4 to 6, more where ill-conditioned or wide",
+    passes="3 on up to 32,768 rows, else 4 to 6 (sparse up to 256 MiB: 4, one of them in one task); "
+    "10 to 100 where wide beyond that, or ill-conditioned",
     exact="same optimum to 1e-6",
     matrices=True,
     single_node="callbacks",
@@ -41,6 +43,10 @@ def fit_logistic_regression(estimator: Any, view: View, fitting: Fitting) -> Ask
     steps over all rows follow. Their second derivatives are exact with up to 256 coefficients
     (features times classes); with more they are the sample's, corrected by each pass's gradient, and
     exact ones are asked for (up to 2,048 coefficients) where those do not suffice.
+
+    Sparse features are wide: their model would take many cheap passes. Where all rows take up to 256 MiB
+    (and a twelfth of the memory), one task maps them from the block cache and takes the steps there; a pass
+    over all rows proves the minimum, and ``fit_report_`` says it.
 
     ``tol`` bounds the error of the coefficients (of standardized features, relative to the largest
     one, or to 1) by about ``1e-4 * tol``: 1e-8 by default. Beyond 2,048 coefficients that error is
@@ -61,40 +67,17 @@ def fit_logistic_regression(estimator: Any, view: View, fitting: Fitting) -> Ask
     terms = terms_of(estimator)
     classes, weighted, seen = yield from classes_of(estimator, view)
     ground = yield from prepared(form_of(estimator), seen, classes, weighted, fitting, lasso=terms.l1_ratio > 0)
-    (found,) = yield from ground.solve([terms], ground.starts([terms]))
+    starts = ground.starts([terms])
+    if fits_one_task(ground):
+        solved = yield from solved_in_one_task(ground, partial(_solution, terms=terms, start=starts[0][0]), fitting)
+        starts = [(solved,)]
+    (found,) = yield from ground.solve([terms], starts)
     warn_of_trouble(type(estimator).__name__, [found])
     estimator.classes_ = classes.values
     estimator.n_iter_ = np.array([found.iterations], dtype=np.asarray(stand_in.n_iter_).dtype)
     set_coefficients(estimator, *ground.original(found, terms), like=stand_in)
     set_inputs(estimator, view)
     return estimator
-
-
-def settled(estimator: Any, view: View, **changes: Any) -> Any:
-    """The estimator fitted by scikit-learn on two rows: its checks, its warnings, its types.
-
-    Raises
-    ------
-    BadParameter
-        In scikit-learn's words.
-    """
-    require_numbers(estimator, view)
-    checked(estimator, estimator._validate_params)
-    if len(view.target) > 1:
-        raise BadParameter(
-            f"{type(estimator).__name__} takes one target, not {len(view.target)}.",
-            fix="Fit one model a target, or put it into a MultiOutputClassifier.",
-        )
-    stand_in = clone(estimator).set_params(class_weight=None, max_iter=1, verbose=0, **changes)
-    x = zeros(view, 4) if is_sparse(view) else surrogate(view, [_zero_and_one(view, i) for i in range(view.width)])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        checked(estimator, lambda: stand_in.fit(x, np.arange(4) % 2))
-    for warning in caught:
-        # Of parameters, not of the two rows.
-        if warning.category in (FutureWarning, UserWarning):
-            warnings.warn(warning.message, warning.category, stacklevel=2)
-    return stand_in
 
 
 def terms_of(estimator: Any) -> Terms:
@@ -161,6 +144,5 @@ def warn_of_trouble(who: str, found: list[Found]) -> None:
         )
 
 
-def _zero_and_one(view: View, i: int) -> list[Any]:
-    plain = not view.steps and pa.types.is_boolean(view.dataset.full_schema.field(view.features[i]).type)
-    return [False, True] * 2 if plain else [0, 1] * 2
+def _solution(ground: Ground, terms: Terms, start: FloatArray) -> FloatArray:
+    return ground.sample_solution(terms, start)

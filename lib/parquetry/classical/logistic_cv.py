@@ -10,9 +10,10 @@ import numpy as np
 from sklearn.linear_model import LogisticRegressionCV
 
 from parquetry.classical.folds import row_folds, splits_by_row
-from parquetry.classical.logistic import CALLBACKS, classes_of, form_of, set_coefficients, settled, warn_of_trouble
+from parquetry.classical.logistic import CALLBACKS, classes_of, form_of, set_coefficients, warn_of_trouble
 from parquetry.classical.logistic_ground import Ground, prepared
 from parquetry.classical.logistic_penalty import Terms
+from parquetry.classical.logistic_settled import settled
 from parquetry.classical.logistic_solver import Found
 from parquetry.classical.logistic_sums import chunks
 from parquetry.errors import BadParameter

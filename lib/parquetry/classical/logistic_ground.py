@@ -17,7 +17,14 @@ from parquetry.classical.folds import Folds
 from parquetry.classical.labels import Classes
 from parquetry.classical.logistic_model import null_directions
 from parquetry.classical.logistic_penalty import Bond, Form, Gauge, Penalty, Terms
-from parquetry.classical.logistic_sample import MOST_UPDATES, Sample, SampledModels, SampleRows
+from parquetry.classical.logistic_sample import (
+    MOST_UPDATES,
+    Sample,
+    SampledModels,
+    SampleRows,
+    StoredEntries,
+    sample_rows,
+)
 from parquetry.classical.logistic_solver import Answer, Ask, Found, Problem, run_searches
 from parquetry.classical.logistic_start import LogisticArrays, Scale, head_shift
 from parquetry.classical.logistic_sums import NO_FOLD, Losses, LossSums
@@ -31,7 +38,9 @@ from parquetry.view import FloatArray, View
 SAMPLE_ROWS = 32_768
 """About so many rows are in the sample; data of no more rows are solved on it, and then looked at once."""
 
-_SAMPLE_VALUES = 2**22  # 32 MiB
+SAMPLE_VALUES = 2**22
+"""So many stored values of X at most, 32 MiB."""
+
 _NEWTON = 64  # with so few coefficients second derivatives cost little more than a gradient
 _CURVED = 256  # with so few they are worth a pass from the start
 _MOST_CURVED = 2048  # with so few they are, where a sample's do not help
@@ -66,6 +75,10 @@ class Ground:
     null : ndarray of shape (rows, width)
         The model without features.
     memory : int
+    num_rows : int
+        Of the data.
+    entries : int
+        What a sparse X stores in all; 0 for a dense one.
     """
 
     form: Form
@@ -78,6 +91,8 @@ class Ground:
     sample: SampleRows
     null: FloatArray
     memory: int
+    num_rows: int
+    entries: int
 
     @property
     def size(self) -> int:
@@ -87,7 +102,7 @@ class Ground:
     @property
     def whole(self) -> bool:
         """Whether the sample holds all rows."""
-        return self.sample.num_rows == self.view.dataset.num_rows
+        return self.sample.num_rows == self.num_rows
 
     def penalty(self, terms: Terms) -> Penalty:
         """Of the original coefficients, as a penalty of points; the mean loss is what it is added to."""
@@ -127,6 +142,11 @@ class Ground:
         """Whether the driver is to hold so many matrices of second derivatives."""
         return self.size <= _MATRIX and 8 * 3 * count * self.size**2 <= self.memory // 4
 
+    @property
+    def tol(self) -> float:
+        """The relative error of a point's numbers at which a search ends."""
+        return max(1e-4 * self.form.tol, 1e-12)
+
     def problem(self, terms: Terms, starts: Sequence[FloatArray], count: int) -> Problem:
         """What one of ``count`` searches over all rows looks for."""
         penalty = self.penalty(terms)
@@ -138,7 +158,7 @@ class Ground:
             self.patience(count),
             gauge,
             SampledModels(self.sample, self.scale, self.rows, penalty, gauge, as_matrix=self.holds_matrices(count)),
-            max(1e-4 * self.form.tol, 1e-12),
+            self.tol,
             self.form.max_iter,
             self.least_loss if free else 0.0,
             bounded=not free,
@@ -161,7 +181,7 @@ class Ground:
         before: dict[float, FloatArray] = {}
         for i in sorted(range(len(terms)), key=lambda i: terms[i].c):
             start = before.get(terms[i].l1_ratio, self.null.ravel())
-            found[i] = before[terms[i].l1_ratio] = self._solve_sample(terms[i], start)
+            found[i] = before[terms[i].l1_ratio] = self.sample_solution(terms[i], start)
         return [(start,) if self.whole else (start, self.null.ravel()) for start in found]
 
     def original(self, found: Found, terms: Terms) -> tuple[FloatArray, FloatArray]:
@@ -219,7 +239,7 @@ class Ground:
             answers.append(own)
         return answers
 
-    def _solve_sample(self, terms: Terms, start: FloatArray) -> FloatArray:
+    def sample_solution(self, terms: Terms, start: FloatArray) -> FloatArray:
         """The model of the sample alone.
 
         Where it is not all of the data, it is drawn a little to the model without features: a sample
@@ -245,14 +265,14 @@ class Ground:
             0 if matrices else np.inf,
             gauge,
             SampledModels(self.sample, self.scale, self.rows, penalty, gauge, as_matrix=False, alone=True),
-            max(1e-4 * self.form.tol, 1e-12) if whole else _SAMPLE_TOL,
+            self.tol if whole else _SAMPLE_TOL,
             _SAMPLE_ITERATIONS,
             self.least_loss if whole and np.isinf(terms.c) else 0.0,
             bounded=not (whole and np.isinf(terms.c)),
             newton=matrices,
             renew=True,
         )
-        (found,) = _run_here(run_searches([problem], evaluate))
+        (found,) = run_here(run_searches([problem], evaluate))
         return np.asarray(found.point)
 
 
@@ -298,9 +318,9 @@ def prepared(
     cached = view.cached(LogisticArrays(shift, len(classes.values), folds))
     weighted = view.sample_weight is not None or view.weight_step is not None
     moments = Moments(form.who, shown_names(view), nan=False, weighted=weighted, extremes=False)
-    values, most = _sample_size(form.who, rows, view.width, fitting.memory)
+    values, most = _sample_size(form.who, rows, view, fitting.memory)
     sampling = Sample(view.dataset, rows=most, values=values)
-    found, sample = yield [Pass(moments, cached), Pass(sampling, cached)]
+    found, sample, entries = yield [Pass(r, cached) for r in (moments, sampling, StoredEntries())]
     weight = float(found.weight[0])
     _refuse_bad_moments(form.who, view, weight, found.m2)
     scale = Scale.of(found, shift, intercept=form.intercept or centered, centered=centered)
@@ -309,12 +329,13 @@ def prepared(
         null[:, -1] = _log_shares(classes, class_weight)
     # Every row's loss is below log 2 where it is told apart from all other classes: the sum proves it.
     least = np.log(2.0) * (found.least_weight if weighted else 1.0) / weight
-    return Ground(form, cached, scale, rows, weight, least, centered and not form.free, sample, null, fitting.memory)
+    bonded, total = centered and not form.free, view.dataset.num_rows
+    return Ground(form, cached, scale, rows, weight, least, bonded, sample, null, fitting.memory, total, entries)
 
 
-def _sample_size(who: str, rows: int, width: int, memory: int) -> tuple[int, int]:
+def _sample_size(who: str, rows: int, view: View, memory: int) -> tuple[int, int]:
     """The most values and rows of a sample; raises TooBigForOneNode where one model alone takes too much."""
-    size = rows * (width + 1)
+    size = rows * (view.width + 1)
     needed = _search_bytes(size, rows, 1)
     if needed > memory // 2:
         raise TooBigForOneNode(
@@ -323,9 +344,9 @@ def _sample_size(who: str, rows: int, width: int, memory: int) -> tuple[int, int
             why="The coefficients of all classes, their gradients and past steps are held at once.",
             fix="Use fewer features or classes, or allow more with memory=.",
         )
-    values = min(_SAMPLE_VALUES, memory // 128)
-    work = int(_SAMPLE_WORK / size**2) if size <= _MATRIX else SAMPLE_ROWS
-    return values, min(SAMPLE_ROWS, work, max(1, values // (width + 4 * rows)))
+    values = min(SAMPLE_VALUES, memory // 128)
+    work = int(_SAMPLE_WORK / size**2) if size <= _MATRIX else view.dataset.num_rows
+    return values, min(work, sample_rows(view, values, 4 * rows, SAMPLE_ROWS))
 
 
 def _refuse_bad_moments(who: str, view: View, weight: float, squares: FloatArray) -> None:
@@ -351,7 +372,7 @@ def _log_shares(classes: Classes, class_weight: FloatArray) -> FloatArray:
     return logs[1:] - logs[:1] if len(logs) == 2 else logs - logs.mean()
 
 
-def _run_here(searching: Generator[Any, Any, list[Found]]) -> list[Found]:
+def run_here(searching: Generator[Any, Any, list[Found]]) -> list[Found]:
     """The result of searches that need no pass."""
     try:
         next(searching)

@@ -11,14 +11,16 @@ from parquetry.block_cache import Arrays
 from parquetry.classical.logistic_model import MatrixModel, Model
 from parquetry.classical.logistic_penalty import Bond, Gauge, Penalty
 from parquetry.classical.logistic_start import Scale
-from parquetry.classical.logistic_sums import Chunk, Losses, binomial, multinomial
+from parquetry.classical.logistic_sums import Chunk, Losses, binomial, multinomial, squared
 from parquetry.dataset import Dataset
 from parquetry.reduction import Reduction
-from parquetry.view import FloatArray
+from parquetry.view import FloatArray, View
 
 _GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: its multiples are spread evenly, whatever the rows' period
 MOST_UPDATES = 30
 """Past steps that a model of a sample remembers."""
+TASK_BYTES = 256 * 2**20
+"""So many bytes of sparse rows at most are held by one task."""
 _SHOWN = 10.0  # rows of a sample in which a column must show itself for its products to count
 _INNER = 1e-3  # relative residual at which an iterative solution of the model is good enough
 _MOST_INNER = 1000
@@ -103,6 +105,31 @@ class Sample(Reduction[list[Arrays], SampleRows]):
         return np.flatnonzero(places * np.uint64(_GOLDEN) < bound)
 
 
+class StoredEntries(Reduction[int, int]):
+    """How many numbers a sparse X stores in all; 0 for a dense one."""
+
+    label = "stored-entries"
+
+    def partial(self, batch: Any) -> int:
+        matrix = batch.matrix
+        return int(matrix.nnz) if hasattr(matrix, "tocsr") else 0
+
+    def merge(self, left: int, right: int) -> int:
+        return left + right
+
+
+def sample_rows(view: View, values: int, more: int, most: int) -> int:
+    """How many rows ``values`` numbers hold: a row's own, as few as a sparse X stores, and so many more.
+
+    No more than ``most`` where X is dense, or where one task takes all rows: else each further row spares
+    a wide search some passes.
+    """
+    own = min(view.width, view.row_bytes / 8.0)
+    room = max(1, int(values / (own + more)))
+    few = own == view.width or view.row_bytes * view.dataset.num_rows <= TASK_BYTES
+    return min(most, room) if few else room
+
+
 class SampleModel(Model):
     """A model whose ``B`` is that of a sample of the rows, scaled as :func:`diagonal_ratio` says.
 
@@ -182,8 +209,18 @@ class SampleModel(Model):
         metric = self._bends * self._largest_ratio()
         u, ahead, momentum = point.copy(), point.copy(), 1.0
         first = None
+        before: tuple[FloatArray, FloatArray] | None = None
         for _ in range(_MOST_INNER):
             slope = gradient + self.product(ahead - point)
+            if before is not None:
+                # The bound was found by few iterations: where it is too low, steps would grow without end.
+                along, rise = ahead - before[0], slope - before[1]
+                bend = float(rise @ along)
+                if not bend >= 0.0:
+                    break  # rounding in what was learned from steps: there is no minimum ahead
+                while float((metric * along) @ along) < bend:
+                    metric, momentum = 2.0 * metric, 1.0
+            before = ahead, slope
             free = ahead - slope / metric
             new = np.sign(free) * np.maximum(np.abs(free) - l1 / metric, 0.0)
             step = new - u
@@ -270,9 +307,8 @@ class SampleCurvature:
     def effective_rows(self) -> FloatArray:
         """How many equal rows would tell as much of each column: few where few rows make up its diagonal."""
         rows, bends = self._rows, self._bends()
-        square = rows.x.multiply(rows.x).tocsr() if rows.sparse else rows.x * rows.x
-        squared = Chunk(square, rows.codes, None, None)
-        once, twice = squared.products(bends), squared.squares(bends**2)
+        square = Chunk(squared(rows.x), rows.codes, None, None)
+        once, twice = square.products(bends), square.squares(bends**2)
         twice = np.delete(twice, np.s_[once.shape[1] - 1 : -1], axis=1)
         found = np.divide(once**2, twice, out=np.ones_like(once), where=twice > 0)
         return np.maximum(found[:, : self._scale.width], 1.0).ravel()

@@ -58,7 +58,7 @@ class Chunk:
 
     def squares(self, values: FloatArray) -> FloatArray:
         """Sums over the rows of ``values`` times ``[x², x, 1]``: ``(n, 2 n_features + 1)``."""
-        square = self.x.multiply(self.x).tocsr() if self.sparse else self.x * self.x
+        square = squared(self.x)
         along = (square.T @ values.T).T if self.sparse else values @ square.T
         return np.column_stack([along, self.products(values)])
 
@@ -75,6 +75,27 @@ class Chunk:
     def sparse(self) -> bool:
         """Whether ``x`` is a CSR matrix."""
         return not isinstance(self.x, np.ndarray)
+
+
+def squared(x: Any) -> Any:
+    """Every number squared; of a CSR matrix the places are shared."""
+    if isinstance(x, np.ndarray):
+        return x * x
+    # A place that is stored twice counts as the sum.
+    return _like(x, x.data * x.data) if x.has_canonical_format else x.multiply(x).tocsr()
+
+
+def _like(x: Any, data: FloatArray) -> Any:
+    square = x.__class__((data, x.indices, x.indptr), shape=x.shape)
+    square.has_canonical_format = True
+    return square
+
+
+def _some_rows(x: Any, rows: slice) -> Any:
+    """Consecutive rows of a CSR matrix, without a copy of what is stored."""
+    start, stop = int(x.indptr[rows.start]), int(x.indptr[rows.stop])
+    places = x.indptr[rows.start : rows.stop + 1] - x.indptr[rows.start]
+    return x.__class__((x.data[start:stop], x.indices[start:stop], places), shape=(len(places) - 1, x.shape[1]))
 
 
 def chunks(batch: Any, row_values: int, *, weights: Any) -> Iterator[Chunk]:
@@ -97,7 +118,7 @@ def chunks(batch: Any, row_values: int, *, weights: Any) -> Iterator[Chunk]:
     for start in range(0, batch.num_rows, step):
         rows = slice(start, min(start + step, batch.num_rows))
         yield Chunk(
-            matrix[rows] if sparse else matrix[rows].T,
+            _some_rows(matrix, rows) if sparse else matrix[rows].T,
             codes[rows],
             None if weights is None else weights[rows],
             None if folds is None else folds[rows],

@@ -7,19 +7,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC, LinearSVR
 
 from parquetry.classical.labels import Classes, class_weights, encoded, learn_classes
 from parquetry.classical.logistic import warn_of_trouble
 from parquetry.classical.logistic_penalty import Form, Terms
+from parquetry.classical.logistic_settled import settled
 from parquetry.classical.logistic_start import LogisticArrays
 from parquetry.classical.svm_ground import MATRIX, MarginGround, prepared_margins
 from parquetry.classical.svm_kinks import KinkFound, search_kinks
 from parquetry.classical.svm_losses import Margin, TargetArrays
-from parquetry.errors import BadParameter
-from parquetry.features.surrogate import checked, require_numbers, set_inputs, zeros
+from parquetry.features.surrogate import checked, set_inputs
 from parquetry.fitting import Asking, Fitting
 from parquetry.registry import fitter
 from parquetry.view import FloatArray, View
@@ -31,7 +30,8 @@ NEGATIVE = "With epsilon below 0 liblinear's result depends on its own steps."
 
 @fitter(
     LinearSVC,
-    passes="3 on up to 32,768 rows (hinge: 2), else 4 to 8 (hinge: 3 to 10); 10 to 60 with thousands of features",
+    passes="3 on up to 32,768 rows (hinge: 2), else 4 to 8 (hinge: 3 to 10; sparse up to 256 MiB: 4, one of them in "
+    "one task); 10 to 100 with thousands of features beyond that",
     exact="same optimum to 1e-6",
     matrices=True,
     single_node=f"multi_class='crammer_singer'; loss='hinge' of more than {MATRIX:,} features",
@@ -51,11 +51,13 @@ def fit_linear_svc(estimator: Any, view: View, fitting: Fitting) -> Asking:
     on the sides where they are, and another pass proves that they are there. So the dual problem's
     optimum is met to 1e-8, whatever ``tol`` is. Where more rows lie on their margins than the driver
     takes, the hinge is smoothed instead, ever less until the coefficients settle to that digit.
+    Sparse rows of up to 256 MiB (and a twelfth of the memory) are brought into one task for the squared
+    hinge, which takes the steps there; a pass over all rows proves the minimum.
     ``max_iter`` bounds the passes after the first one, and ``n_iter_`` counts them.
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.svm.LinearSVC.html
     """
-    _settle(estimator, view)
+    settled(estimator, view)
     if estimator.multi_class == "crammer_singer":
         return (yield from fitting.gather(estimator, view, CRAMMER_SINGER))
     kinked = estimator.loss == "hinge"
@@ -68,7 +70,8 @@ def fit_linear_svc(estimator: Any, view: View, fitting: Fitting) -> Asking:
     ground = yield from prepared_margins(
         _form(estimator), encoded(view, [classes]), margin, arrays, fitting, lasso=lasso
     )
-    coef, intercept = yield from _searched(estimator, ground, Terms(float(estimator.C), float(lasso)), kinked=kinked)
+    terms = Terms(float(estimator.C), float(lasso))
+    coef, intercept = yield from _searched(estimator, ground, terms, fitting, kinked=kinked)
     estimator.classes_ = classes.values
     estimator.coef_ = coef
     estimator.intercept_ = intercept if estimator.fit_intercept else 0.0
@@ -78,7 +81,8 @@ def fit_linear_svc(estimator: Any, view: View, fitting: Fitting) -> Asking:
 
 @fitter(
     LinearSVR,
-    passes="2 on up to 32,768 rows (losses with kinks: 1), else 2 to 6; 10 to 60 with thousands of features",
+    passes="2 on up to 32,768 rows (losses with kinks: 1), else 2 to 6 (sparse up to 256 MiB: 3, one of them in one "
+    "task); 10 to 100 with thousands of features beyond that",
     exact="same optimum to 1e-6",
     matrices=True,
     single_node=f"epsilon < 0; loss='epsilon_insensitive' of more than {MATRIX:,} features",
@@ -92,7 +96,7 @@ def fit_linear_svr(estimator: Any, view: View, fitting: Fitting) -> Asking:
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.svm.LinearSVR.html
     """
-    _settle(estimator, view)
+    settled(estimator, view)
     if estimator.epsilon < 0:
         return (yield from fitting.gather(estimator, view, NEGATIVE))
     kinked = estimator.loss == "epsilon_insensitive"
@@ -101,33 +105,11 @@ def fit_linear_svr(estimator: Any, view: View, fitting: Fitting) -> Asking:
     margin = Margin(None, None, float(estimator.epsilon))
     arrays = partial(TargetArrays, n_classes=0)
     ground = yield from prepared_margins(_form(estimator), view, margin, arrays, fitting)
-    coef, intercept = yield from _searched(estimator, ground, Terms(float(estimator.C), 0.0), kinked=kinked)
+    coef, intercept = yield from _searched(estimator, ground, Terms(float(estimator.C), 0.0), fitting, kinked=kinked)
     estimator.coef_ = coef.ravel()
     estimator.intercept_ = intercept if estimator.fit_intercept else 0.0
     set_inputs(estimator, view)
     return estimator
-
-
-def _settle(estimator: Any, view: View) -> None:
-    """Let scikit-learn refuse what it refuses, on four rows of zeros.
-
-    Raises
-    ------
-    BadParameter
-        In scikit-learn's words.
-    """
-    require_numbers(estimator, view)
-    checked(estimator, estimator._validate_params)
-    if len(view.target) > 1:
-        raise BadParameter(
-            f"{type(estimator).__name__} takes one target, not {len(view.target)}.",
-            fix="Fit one model a target, or put it into a MultiOutputClassifier or MultiOutputRegressor.",
-        )
-    own = {"class_weight": None} if isinstance(estimator, LinearSVC) else {}
-    stand_in = clone(estimator).set_params(max_iter=1, verbose=0, **own)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        checked(estimator, lambda: stand_in.fit(zeros(view, 4), np.arange(4) % 2))
 
 
 def _margin_of(estimator: Any, classes: Classes) -> Margin:
@@ -147,14 +129,14 @@ def _form(estimator: Any) -> Form:
     return Form(name, bool(estimator.fit_intercept), scaling, tol, most)
 
 
-def _searched(estimator: Any, ground: MarginGround, terms: Terms, *, kinked: bool) -> Any:
+def _searched(estimator: Any, ground: MarginGround, terms: Terms, fitting: Fitting, *, kinked: bool) -> Any:
     """Coefficients ``(n_models, n_features)`` and intercepts ``(n_models,)``; sets ``n_iter_``."""
     found: Any
     if kinked:
         found = yield from search_kinks(ground, terms)
         _warn_of_gaps(type(estimator).__name__, found)
     else:
-        found = yield from ground.search_squared(terms)
+        found = yield from ground.search_squared(terms, fitting)
         warn_of_trouble(type(estimator).__name__, found)
     estimator.n_iter_ = max(f.iterations for f in found)
     both = [ground.original(f, terms) for f in found]

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from parquetry.classical.logistic_ground import (
-    _SAMPLE_VALUES,
-    SAMPLE_ROWS,
-    Ground,
-    Searching,
-    _run_here,
-)
+from parquetry.classical.logistic_ground import SAMPLE_ROWS, SAMPLE_VALUES, Ground, Searching, run_here
 from parquetry.classical.logistic_model import MatrixModel, Model
 from parquetry.classical.logistic_penalty import Form, Gauge, Penalty, Terms
-from parquetry.classical.logistic_sample import Sample, SampleCurvature, SampleModel, SampleRows, diagonal_ratio
+from parquetry.classical.logistic_sample import (
+    Sample,
+    SampleCurvature,
+    SampleModel,
+    SampleRows,
+    StoredEntries,
+    diagonal_ratio,
+    sample_rows,
+)
 from parquetry.classical.logistic_solver import Answer, Ask, Found, Problem, run_searches
 from parquetry.classical.logistic_start import LogisticArrays, Scale, head_shift
 from parquetry.classical.logistic_sums import Chunk
+from parquetry.classical.logistic_task import fits_one_task, solved_in_one_task
 from parquetry.classical.svm_losses import Margin, SquaredLosses, bends, cached_target, outer_sums
 from parquetry.errors import BadParameter, TooBigForOneNode
 from parquetry.fitting import Fitting, Pass
@@ -55,27 +59,29 @@ class MarginGround(Ground):
 
     margin: Margin
 
-    def search_squared(self, terms: Terms) -> Searching:
+    def search_squared(self, terms: Terms, fitting: Fitting) -> Searching:
         """The minimum of each model's squared loss; the models share their passes."""
+        starts = [self.model_of_sample(terms, model) for model in range(self.margin.count)]
+        if fits_one_task(self):
+            starts = yield from solved_in_one_task(self, partial(_models_of_sample, terms=terms), fitting)
         found: list[Found] = []
         at_once = self.most_at_once()
         for first in range(0, self.margin.count, at_once):
-            found += yield from self._search_some(terms, first, min(at_once, self.margin.count - first))
+            found += yield from self._search_some(terms, first, starts[first : first + at_once])
         return found
 
-    def _search_some(self, terms: Terms, first: int, count: int) -> Searching:
-        problems = [self._problem(terms, first + i, count) for i in range(count)]
+    def _search_some(self, terms: Terms, first: int, starts: list[FloatArray]) -> Searching:
+        problems = [self._problem(terms, first + i, start, len(starts)) for i, start in enumerate(starts)]
         return run_searches(problems, lambda asked: self.evaluate([(first + i, ask) for i, ask in asked]))
 
-    def _problem(self, terms: Terms, model: int, count: int) -> Problem:
+    def _problem(self, terms: Terms, model: int, start: FloatArray, count: int) -> Problem:
         penalty = self.penalty(terms)
-        start = self._sample_solution(terms, model)
         updates = min(_MOST_UPDATES, max(_FEWEST_UPDATES, self.memory // (128 * self.size * count)))
         models = MarginModels(self, model, penalty, as_matrix=self._holds_matrices(count), updates=updates)
         patience = self.patience(count)
         newton = patience == 0 and count * self.size**2 <= _NEWTON_VALUES
         return Problem(
-            (start,), penalty, patience, Gauge(1, penalty), models, self._tol, self.form.max_iter, newton=newton
+            (start,), penalty, patience, Gauge(1, penalty), models, self.tol, self.form.max_iter, newton=newton
         )
 
     def _losses(self, asked: list[tuple[int, Ask]]) -> SquaredLosses:
@@ -86,7 +92,7 @@ class MarginGround(Ground):
         diagonal = any(ask.diagonal for _, ask in asked)
         return SquaredLosses(self.margin, coefs, models, curved=np.flatnonzero(curved).tolist(), diagonal=diagonal)
 
-    def _sample_solution(self, terms: Terms, model: int) -> FloatArray:
+    def model_of_sample(self, terms: Terms, model: int) -> FloatArray:
         """The model of the sample alone, drawn a little to 0 where the sample is not all of the data."""
         weight = self.sample.weight
         if not weight > 0 or self.form.max_iter < 1:
@@ -107,20 +113,16 @@ class MarginGround(Ground):
             0 if matrices else np.inf,
             Gauge(1, penalty),
             MarginModels(self, model, penalty, as_matrix=False, own=True),
-            self._tol if self.whole else _SAMPLE_TOL,
+            self.tol if self.whole else _SAMPLE_TOL,
             _SAMPLE_ITERATIONS,
             newton=matrices,
             renew=True,
         )
-        (found,) = _run_here(run_searches([problem], evaluate))
+        (found,) = run_here(run_searches([problem], evaluate))
         return np.asarray(found.point)
 
     def _holds_matrices(self, count: int) -> bool:
         return self.size <= MATRIX and 8 * 3 * count * self.size**2 <= self.memory // 4
-
-    @property
-    def _tol(self) -> float:
-        return max(1e-4 * self.form.tol, 1e-12)
 
 
 class MarginModels:
@@ -250,18 +252,24 @@ def prepared_margins(
     cached = view.cached(prepare(shift))
     weighted = view.sample_weight is not None
     moments = Moments(form.who, shown_names(view), nan=False, weighted=weighted, extremes=False)
-    values = min(_SAMPLE_VALUES, fitting.memory // 128)
-    most = min(SAMPLE_ROWS, max(1, values // (view.width + 4 * margin.count)))
-    works = [Pass(moments, cached), Pass(Sample(view.dataset, rows=most, values=values), cached)]
+    values = min(SAMPLE_VALUES, fitting.memory // 128)
+    most = sample_rows(view, values, 4 * margin.count, SAMPLE_ROWS)
+    sampling = Sample(view.dataset, rows=most, values=values)
+    works = [Pass(moments, cached), Pass(sampling, cached), Pass(StoredEntries(), cached)]
     if margin.positive is None:
         works.append(Pass(Finite(form.who, view.target, values=cached_target), cached))
-    found, sample, *_ = yield works
+    found, sample, entries, *_ = yield works
     weight = float(found.weight[0])
     if not weight > 0:
         raise BadParameter(f"{form.who}: no row has any weight.", fix="Mend the weight column, or leave it out.")
     scale = Scale.of(found, shift, intercept=form.intercept or not lasso, centered=not lasso)
     null = np.zeros((1, scale.width))
-    return MarginGround(form, cached, scale, 1, weight, 0.0, not lasso, sample, null, fitting.memory, margin)
+    memory, total = fitting.memory, view.dataset.num_rows
+    return MarginGround(form, cached, scale, 1, weight, 0.0, not lasso, sample, null, memory, total, entries, margin)
+
+
+def _models_of_sample(ground: MarginGround, terms: Terms) -> list[FloatArray]:
+    return [ground.model_of_sample(terms, model) for model in range(ground.margin.count)]
 
 
 def _require_room(who: str, size: int, memory: int) -> None:

@@ -6,6 +6,7 @@ two numbers.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator
 from dataclasses import replace
 from numbers import Integral
@@ -271,12 +272,24 @@ def _learn_vocabulary(vectorizer: Any, view: View, fitting: Fitting) -> Generato
             fix="Try a lower min_df or a higher max_df.",
         )
     if cut:
-        fitting.report.why += " Of terms as frequent as the last one kept, the first in order were kept."
+        _tell_of_ties(vectorizer, fitting)
     chosen = _chosen(vectorizer, terms)
     names = listed(terms.terms)
     numbers = range(len(chosen)) if vectorizer.max_features is None else np.arange(len(chosen))
     vectorizer.vocabulary_ = {names[i]: number for i, number in zip(chosen.tolist(), numbers, strict=True)}
     return terms.documents[chosen]
+
+
+def _tell_of_ties(vectorizer: Any, fitting: Fitting) -> None:
+    """Terms have been given up before all were counted: which of several ties stay is not scikit-learn's choice."""
+    chosen = "Of terms as frequent as the last one kept, the first in order were kept."
+    fitting.report.why += f" {chosen}"
+    warnings.warn(
+        f"{type(vectorizer).__name__}: the terms outgrow the memory. {chosen} scikit-learn may keep others of them: "
+        "raise min_df, or allow more with memory=.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def _texts(bound: Any, rows: int) -> Any:
