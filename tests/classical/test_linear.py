@@ -86,6 +86,7 @@ def assert_same_fit(ours: Any, theirs: Any, x: Any, tolerance: float = 1e-9) -> 
     """Coefficients, intercepts and predictions within ``tolerance`` of their size."""
     assert ours.coef_.shape == theirs.coef_.shape
     assert np.shape(ours.intercept_) == np.shape(theirs.intercept_)
+    assert type(ours.intercept_) is type(theirs.intercept_)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=tolerance, atol=tolerance * np.abs(theirs.coef_).max())
     expected = theirs.predict(x)
     np.testing.assert_allclose(ours.predict(x), expected, rtol=0, atol=tolerance * np.abs(np.asarray(x)).max())
