@@ -12,41 +12,21 @@ from sklearn.base import clone
 
 import parquetry as pqy
 from parity import assert_same
+from shapes import Shapes
 
 N, K = 700, 5
 FEATURES = [f"x{i}" for i in range(K)]
 
 
-def well(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(N, K))
-
-
-def far(rng: np.random.Generator) -> np.ndarray:
-    return 1e6 + rng.normal(size=(N, K))
-
-
-def nearly_collinear(rng: np.random.Generator) -> np.ndarray:
-    x = rng.normal(size=(N, K))
-    x[:, 4] = x[:, 0] + 1e-3 * rng.normal(size=N)
-    return x
-
-
-def collinear(rng: np.random.Generator) -> np.ndarray:
-    x = rng.normal(size=(N, K))
-    x[:, 4] = x[:, 0] - 2 * x[:, 1]
-    return x
-
-
-def constant_column(rng: np.random.Generator) -> np.ndarray:
-    x = rng.normal(size=(N, K))
-    x[:, 3] = 7.25
-    return x
-
-
-def uneven_scales(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(N, K)) * 10.0 ** np.arange(-2, 3)
-
-
+_OF = Shapes(N, K, offset=1e6, gap=1e-3)
+well, far, nearly_collinear, collinear, constant_column, uneven_scales = (
+    _OF.well,
+    _OF.far,
+    _OF.nearly_collinear,
+    _OF.collinear,
+    _OF.constant_column,
+    _OF.uneven_scales,
+)
 SHAPES = (well, far, nearly_collinear, collinear, constant_column, uneven_scales)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -90,6 +92,20 @@ def test_another_python_is_refused_before_anything_is_sent(in_process: Client, m
     with pytest.raises(EngineUnreachable, match=r"The worker inproc://.* runs Python 3\.9\.1") as caught:
         pqy.open_engine(in_process)
     assert f"Python 3.{sys.version_info.minor}" in caught.value.fix
+
+
+# --- a cluster of our own -------------------------------------------------------------------------
+def test_a_script_without_a_guard_is_told_about_it(tmp_path: Path) -> None:
+    """Each worker process imports the script: there it meets ``open_engine`` again."""
+    script = tmp_path / "fit.py"
+    script.write_text("import parquetry as pqy\npqy.open_engine('dask', workers=1)\nprint('opened')\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "UnguardedScript: A worker process of the Dask engine came upon open_engine('dask')" in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("parquetry.errors.EngineLost: The worker processes of the Dask engine ended")
+    assert "below `if __name__ == '__main__':`" in last
 
 
 # --- gangs --------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import Lars, Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
@@ -188,6 +189,17 @@ def test_weights_for_a_fit_that_takes_none_are_refused_before_any_pass(idle: Any
     with pytest.raises(BadParameter, match=r"KNeighborsRegressor\.fit takes no sample_weight") as caught:
         pqy.fit(estimator, houses, target="price", features=["area"], sample_weight="rooms", engine=idle)
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "last", [MinMaxScaler(), OneHotEncoder(), SimpleImputer(), FunctionTransformer(), Nystroem(), Lars()], ids=str
+)
+def test_weights_that_the_last_step_would_not_look_at_are_refused(houses, idle, last):
+    given = {"target": "price", "features": ["area"], "sample_weight": "rooms", "engine": idle}
+    for estimator in (last, make_pipeline(StandardScaler(), last)):
+        with pytest.raises(BadParameter, match=rf"{type(last).__name__} takes no sample weights") as caught:
+            pqy.fit(estimator, houses, **given)
+        assert "Leave sample_weight out" in caught.value.fix
 
 
 def test_weights_for_a_step_that_is_gathered(local: Any, houses: Path) -> None:

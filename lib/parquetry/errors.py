@@ -139,6 +139,10 @@ class EngineUnreachable(ParquetryError, ConnectionError):
     """Nobody answers at the scheduler's or master's address."""
 
 
+class UnguardedScript(ParquetryError, RuntimeError):
+    """A script starts worker processes on being imported, and each of them imports the script."""
+
+
 class EngineLost(ParquetryError, ConnectionError):
     """The engine's scheduler or workers went away during the work."""
 

@@ -45,6 +45,8 @@ def check_steps(estimator: Any, view: View, memory: int) -> None:
     if registry.find(estimator) is None:
         return  # it is gathered first of all
     weighted = view.sample_weight is not None
+    if weighted:
+        _check_last(estimator)
     for step, width, gets_weights in _gathered_steps(estimator, len(view.features), weighted=weighted):
         _check_weights(step, weighted=gets_weights)
         needed = _matrix_bytes(view, 1 if width is None else width)
@@ -89,6 +91,21 @@ def _check_weights(estimator: Any, *, weighted: bool) -> None:
             f"{_name(estimator)}.fit takes no sample_weight.",
             why="The column of weights is passed to the last step.",
             fix="Leave sample_weight= out, or end with an estimator whose fit takes it.",
+        )
+
+
+def _check_last(estimator: Any) -> None:
+    """Refuse weights that the last step would not look at."""
+    from sklearn.pipeline import Pipeline
+
+    while type(estimator) is Pipeline:
+        estimator = estimator.steps[-1][1]
+    fitted_here = registry.find(estimator) is not None
+    if fitted_here and not _takes_weights(estimator):
+        raise BadParameter(
+            f"{_name(estimator)} takes no sample weights.",
+            why="scikit-learn's own fit has no such argument.",
+            fix="Leave sample_weight out.",
         )
 
 

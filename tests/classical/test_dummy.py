@@ -156,7 +156,8 @@ BAD = {
     ),
     "no class": (DummyClassifier(strategy="constant"), "c", {}, BadParameter, "needs a constant"),
     "no target of classes": (DummyClassifier(), None, {}, BadParameter, "needs a target"),
-    "no weight of classes": (DummyClassifier(), "c", {"sample_weight": "zero"}, DegenerateColumn, "has any weight"),
+    "no weight of classes": (DummyClassifier(), "c", {"sample_weight": "zero"}, BadParameter, "not all zero"),
+    "negative weight of a class": (DummyClassifier(), "c", {"sample_weight": "below"}, BadParameter, "non-negative"),
     "weight of classes": (DummyClassifier(), "c", {"sample_weight": "gap"}, NonFiniteValues, "'gap' holds NaN"),
 }  # fmt: skip
 

@@ -131,6 +131,20 @@ def test_far_from_zero_no_digit_is_lost(local: Any, write_parquet: Any) -> None:
         np.testing.assert_allclose(ours.intercept_, theirs.intercept_ - 1e9 * theirs.coef_.sum(), rtol=1e-13)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_fold_leaves_of_a_constant_column_may_lie_below_zero(local: Any, write_parquet: Any, seed: int) -> None:
+    """0.1 has no exact mean, and rows without weight make the rounding of each fold's sums its own."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(300, K))
+    x[:, 1] = 0.1
+    weight = np.where(rng.random(300) < 0.3, 0.0, rng.uniform(0.2, 3.0, 300))
+    columns = {**{name: x[:, i] for i, name in enumerate(FEATURES)}, "y": x[:, 0] + rng.normal(size=300)}
+    data = pqy.open_dataset(write_parquet({**columns, "weight": weight}, row_group_size=41))
+    estimator = LassoCV(cv=3, alphas=5)
+    ours, theirs = fit_both(estimator, data, local, target="y", weight="weight")
+    assert_same_model(ours, theirs, 1e-7, apart=(*GAP, "n_iter_"))
+
+
 def test_an_almost_exact_fit_measures_its_errors_row_by_row(local: Any, write_parquet: Any) -> None:
     x = np.random.default_rng(0).normal(size=(400, 3))
     columns = {f"x{i}": x[:, i] for i in range(3)}

@@ -22,41 +22,21 @@ from parquetry.classical.linear import Gradient
 from parquetry.errors import BadParameter, NonFiniteValues, TooBigForOneNode, WrongColumnType
 from parquetry.fitting import make_view
 from parquetry.view import Batch
+from shapes import Shapes
 
 N, K = 900, 6
 FEATURES = [f"x{i}" for i in range(K)]
 
 
-def well(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(N, K))
-
-
-def far_from_zero(rng: np.random.Generator) -> np.ndarray:
-    return 1e9 + rng.normal(size=(N, K))
-
-
-def nearly_collinear(rng: np.random.Generator) -> np.ndarray:
-    x = rng.normal(size=(N, K))
-    x[:, 5] = x[:, 0] + 1e-4 * rng.normal(size=N)
-    return x
-
-
-def collinear(rng: np.random.Generator) -> np.ndarray:
-    x = rng.normal(size=(N, K))
-    x[:, 5] = x[:, 0] - 2 * x[:, 1]
-    return x
-
-
-def constant_column(rng: np.random.Generator) -> np.ndarray:
-    x = rng.normal(size=(N, K))
-    x[:, 3] = 7.25
-    return x
-
-
-def uneven_scales(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(N, K)) * 10.0 ** np.arange(-2, 4)
-
-
+_OF = Shapes(N, K)
+well, far_from_zero, nearly_collinear, collinear, constant_column, uneven_scales = (
+    _OF.well,
+    _OF.far,
+    _OF.nearly_collinear,
+    _OF.collinear,
+    _OF.constant_column,
+    _OF.uneven_scales,
+)
 DATA = [well, far_from_zero, nearly_collinear, collinear, constant_column, uneven_scales]
 ESTIMATORS = [
     LinearRegression(),
@@ -86,6 +66,7 @@ def assert_same_fit(ours: Any, theirs: Any, x: Any, tolerance: float = 1e-9) -> 
     """Coefficients, intercepts and predictions within ``tolerance`` of their size."""
     assert ours.coef_.shape == theirs.coef_.shape
     assert np.shape(ours.intercept_) == np.shape(theirs.intercept_)
+    assert type(ours.intercept_) is type(theirs.intercept_)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=tolerance, atol=tolerance * np.abs(theirs.coef_).max())
     expected = theirs.predict(x)
     np.testing.assert_allclose(ours.predict(x), expected, rtol=0, atol=tolerance * np.abs(np.asarray(x)).max())

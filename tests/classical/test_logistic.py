@@ -28,36 +28,21 @@ from parquetry.errors import (
     TooBigForOneNode,
     WrongColumnType,
 )
+from shapes import Shapes
 
 N, K = 900, 6
 FEATURES = [f"x{i}" for i in range(K)]
 LAYOUT = {"files": 3, "row_group_size": 120}
 
 
-def well(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(N, K))
-
-
-def nearly_collinear(rng: np.random.Generator) -> np.ndarray:
-    x = rng.normal(size=(N, K))
-    x[:, 5] = x[:, 0] + 1e-4 * rng.normal(size=N)
-    return x
-
-
-def collinear(rng: np.random.Generator) -> np.ndarray:
-    x = rng.normal(size=(N, K))
-    x[:, 5] = x[:, 0] - 2 * x[:, 1]
-    return x
-
-
-def constant_column(rng: np.random.Generator) -> np.ndarray:
-    x = rng.normal(size=(N, K))
-    x[:, 3] = 7.25
-    return x
-
-
-def uneven_scales(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=(N, K)) * 10.0 ** np.arange(-2, 4)
+_OF = Shapes(N, K)
+well, nearly_collinear, collinear, constant_column, uneven_scales = (
+    _OF.well,
+    _OF.nearly_collinear,
+    _OF.collinear,
+    _OF.constant_column,
+    _OF.uneven_scales,
+)
 
 
 def rare_values(rng: np.random.Generator) -> np.ndarray:

@@ -282,3 +282,18 @@ def test_bad_rows(local: Any, write_parquet: Any) -> None:
             pqy.fit(estimator, folder, target=target, features=["x"], sample_weight="sign", engine=local)
     with pytest.raises(TooBigForOneNode, match=r"1 features need .* 3 Gram matrices"):
         pqy.fit(RidgeCV(cv=3), folder, target="y", features=["x"], engine=local, memory=1_000)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_penalties_with_the_same_predictions_the_first_is_taken(local: Any, write_parquet: Any, seed: int) -> None:
+    """They are right on the same rows, so that their weighted scores may not differ by a rounding."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(300, len(FEATURES)))
+    columns = {
+        **{name: x[:, i] for i, name in enumerate(FEATURES)},
+        "two": (x[:, 0] > rng.normal(size=300)).astype(int),
+    }
+    data = pqy.open_dataset(write_parquet({**columns, "weight": rng.uniform(0.2, 3.0, 300)}, row_group_size=41))
+    estimator = RidgeClassifierCV(alphas=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3), cv=3)
+    ours = pqy.fit(estimator, data, target="two", features=FEATURES, sample_weight="weight", engine=local)
+    assert ours.alpha_ == 1e-7

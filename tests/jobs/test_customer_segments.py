@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import launching
 import parquetry as pqy
 from parquetry import catalogue
 from parquetry.tabular_input import convert
 
 JOB = Path(__file__).parents[2] / "jobs" / "classical" / "customer_segments.py"
 CUSTOMERS = 4_338  # of Online Retail, with at least one line that counts
-
-
-def launch(folder: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYSPARK_")}
-    own = {"PARQUETRY_OFFLINE": "1", "PARQUETRY_CACHE": str(folder / "cache"), **environment}
-    return subprocess.run(
-        [sys.executable, str(JOB), *flags], check=False, capture_output=True, text=True, cwd=folder,
-        env=inherited | own, timeout=280,
-    )  # fmt: skip
+launch = partial(launching.launch, program=(str(JOB),))
 
 
 def segments(out: Path) -> Any:

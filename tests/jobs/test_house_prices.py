@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +12,13 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+import launching
 import parquetry as pqy
 from parquetry.coefficients import INTERCEPT
 from parquetry.tabular_input import open_input
 
 JOB = Path(__file__).parents[2] / "jobs" / "classical" / "house_prices.py"
-
-
-def launch(folder: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PARQUETRY_", "PYSPARK_"))}
-    own = {"PARQUETRY_OFFLINE": "1", "PARQUETRY_CACHE": str(folder / "cache"), **environment}
-    command = [sys.executable, str(JOB), *flags]
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=folder, env=inherited | own, timeout=240
-    )
+launch = partial(launching.launch, program=(str(JOB),))
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import f1_score
 
+import launching
 import parquetry as pqy
 from parquetry import artefact, generators
 from parquetry.coefficients import INTERCEPT
@@ -25,17 +24,7 @@ from parquetry.run import Run
 JOB = Path(__file__).parents[2] / "jobs" / "classical" / "spam_filter.py"
 PARQUETRY = ("-c", "from parquetry.cli import main; main()", "run", "spam_filter")
 VECTORIZER = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-
-
-def launch(
-    folder: Path, *flags: str, program: tuple[str, ...] = (str(JOB),), **environment: str
-) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PARQUETRY_", "PYSPARK_"))}
-    own = {"PARQUETRY_OFFLINE": "1", "PARQUETRY_CACHE": str(folder / "cache"), **environment}
-    command = [sys.executable, *program, *flags]
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=folder, env=inherited | own, timeout=240
-    )
+launch = partial(launching.launch, program=(str(JOB),))
 
 
 def summary(out: Path) -> dict[str, Any]:

@@ -8,12 +8,13 @@ import numpy as np
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from parquetry.classical.labels import class_values
+from parquetry.classical.row_weights import RowWeights
 from parquetry.errors import BadParameter, DegenerateColumn
 from parquetry.features.surrogate import checked, set_inputs
 from parquetry.fitting import Asking, Fitting, Pass
 from parquetry.foundation.counts import ColumnCounts, Counts
 from parquetry.foundation.moments import Moments
-from parquetry.foundation.positions import Finite, refusal, targets, weight_column
+from parquetry.foundation.positions import Finite, refusal, targets
 from parquetry.foundation.quantiles import FirstHistogram, refine
 from parquetry.registry import fitter
 from parquetry.view import View
@@ -80,15 +81,11 @@ def fit_dummy_classifier(dummy: Any, view: View, _fitting: Fitting) -> Asking:
     counts = Counts("DummyClassifier", view.target, target=True, weighted=weighted)
     works = [Pass(counts, view)]
     if weighted:
-        works.append(Pass(Finite("DummyClassifier", [str(view.sample_weight)], values=weight_column), view))
+        works.append(Pass(RowWeights("DummyClassifier", str(view.sample_weight)), view))
     columns, *_ = yield works
-    for i, column in enumerate(columns):
+    for column in columns:
         if column.missing_at is not None:
             raise refusal(column.missing_at, view.target, "DummyClassifier")
-        if not column.counts.sum() > 0:
-            raise DegenerateColumn(
-                f"DummyClassifier: no row of {view.target[i]!r} has any weight.", fix="Mend the weight column."
-            )
     y = _classes_stand_in(view, columns)
     checked(dummy, lambda: dummy.fit(np.zeros((len(y), 1)), y))
     priors = [column.counts / column.counts.sum() for column in columns]

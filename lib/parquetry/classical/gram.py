@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from parquetry.errors import BadParameter, NonFiniteValues
+from parquetry.classical.row_weights import require_products, require_weights
 from parquetry.foundation.positions import (
     Position,
     earliest,
@@ -132,18 +132,8 @@ class Gram(Reduction[GramState, GramState]):
     def finish(self, state: GramState) -> GramState:
         if state.first_bad is not None:
             raise refusal(state.first_bad, [*self.names, *self.target, "sample_weight"], self.label)
-        if state.least_weight < 0 or state.weight <= 0:
-            raise BadParameter(
-                f"{self.label}: sample weights must be non-negative and not all zero; the least is "
-                f"{state.least_weight!r}, their sum {state.weight!r}.",
-                fix="Mend the weight column, or leave sample_weight out.",
-            )
-        if not np.isfinite(state.products).all():
-            raise NonFiniteValues(
-                f"{self.label}: the products of the columns overflow float64.",
-                why="Some values are beyond 1e154.",
-                fix="Scale the columns first.",
-            )
+        require_weights(self.label, state.least_weight, state.weight)
+        require_products(self.label, state.products)
         return state
 
 

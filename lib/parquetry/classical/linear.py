@@ -380,4 +380,4 @@ def _set_solution(estimator: Any, view: View, gram: GramState, coef: FloatArray)
         estimator.intercept_ = 0.0
         return
     intercept = gram.mean[width:] - gram.mean[:width] @ coef
-    estimator.intercept_ = float(intercept[0]) if single else intercept
+    estimator.intercept_ = intercept[0] if single else intercept

@@ -11,9 +11,9 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
 from parquetry.classical.gram import GramState
+from parquetry.classical.spectrum import root
 from parquetry.features.surrogate import checked, set_inputs
 from parquetry.view import FloatArray, View
 
@@ -41,15 +41,6 @@ def moment_rows(gram: GramState, width: int, *, fit_intercept: bool) -> tuple[Fl
     rows *= math.sqrt(len(rows) / gram.weight)
     y = rows[:, width:]
     return np.asfortranarray(rows[:, :width]), np.asfortranarray(y[:, 0] if y.shape[1] == 1 else y)
-
-
-def root(products: FloatArray) -> FloatArray:
-    """A square matrix R with ``R'R`` the given matrix of products."""
-    # Columns of unit length first: a small column keeps its digits beside a large one.
-    scale = np.sqrt(products.diagonal())
-    scale[scale == 0] = 1.0
-    values, vectors = linalg.eigh(products / np.outer(scale, scale))
-    return np.asarray((np.sqrt(np.maximum(values, 0.0)) * vectors).T * scale)
 
 
 def summed(gram: GramState, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

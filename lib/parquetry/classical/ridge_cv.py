@@ -223,7 +223,8 @@ class _HeldOutAccuracy(Reduction[FloatArray, FloatArray]):
             beside = 2 * coef.shape[1]
             for here, x in centered_chunks(part, path.mean[:width], path.rest[:width], beside=beside):
                 decision = (coef.T @ x).reshape(*path.coef.shape[1:], -1) + path.mean[width:, None, None]
-                counts[k, 1:] += self._right(decision, signs[:, here], k) @ weights[here]
+                # Added up row by row: a product of matrices rounds its rows differently, and would break ties.
+                counts[k, 1:] += (self._right(decision, signs[:, here], k) * weights[here]).sum(axis=-1)
         return counts
 
     def _right(self, decision: FloatArray, signs: Any, k: int) -> npt.NDArray[np.bool_]:

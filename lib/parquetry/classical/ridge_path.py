@@ -10,7 +10,7 @@ from scipy import linalg
 from parquetry.classical.gram import GramState
 from parquetry.classical.held_out import LinearPath
 from parquetry.classical.linear import usable_directions
-from parquetry.classical.moment_rows import root
+from parquetry.classical.spectrum import root
 from parquetry.view import FloatArray
 
 

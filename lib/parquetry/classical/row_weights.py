@@ -1,11 +1,13 @@
-"""Sample weights as a whole: their sum, and a refusal of those that make no sense."""
+"""Sample weights as a whole, and what sums of weighted products may be: refusals of what makes no sense."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from parquetry.errors import BadParameter
+import numpy as np
+
+from parquetry.errors import BadParameter, NonFiniteValues
 from parquetry.foundation.positions import Position, earliest, first_non_finite, refusal
 from parquetry.reduction import Reduction
 
@@ -53,10 +55,42 @@ class RowWeights(Reduction[WeightSums, WeightSums]):
     def finish(self, state: WeightSums) -> WeightSums:
         if state.first_bad is not None:
             raise refusal(state.first_bad, [self.name], self.who)
-        if state.least < 0 or state.total <= 0:
-            raise BadParameter(
-                f"{self.who}: sample weights must be non-negative and not all zero; the least is "
-                f"{state.least!r}, their sum {state.total!r}.",
-                fix="Mend the weight column, or leave sample_weight out.",
-            )
+        require_weights(self.who, state.least, state.total)
         return state
+
+
+def require_weights(who: str, least: float, total: float) -> None:
+    """Refuse weights of which one is negative, or that add up to nothing.
+
+    Parameters
+    ----------
+    who : str
+        The estimator, for errors.
+    least, total : float
+        The smallest weight, and the sum of all.
+
+    Raises
+    ------
+    BadParameter
+    """
+    if least < 0 or not total > 0:
+        raise BadParameter(
+            f"{who}: sample weights must be non-negative and not all zero; the least is {least!r}, their sum "
+            f"{total!r}.",
+            fix="Mend the weight column, or leave sample_weight out.",
+        )
+
+
+def require_products(who: str, products: Any) -> None:
+    """Refuse products of columns that are beyond float64, where every value by itself is finite.
+
+    Raises
+    ------
+    NonFiniteValues
+    """
+    if not np.isfinite(products).all():
+        raise NonFiniteValues(
+            f"{who}: the products of the columns overflow float64.",
+            why="Some values are beyond 1e154.",
+            fix="Scale the columns first.",
+        )

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parquetry.classical.refusals import first_not_finite, refuse, sparse_matrix
-from parquetry.errors import BadParameter, NonFiniteValues
+from parquetry.classical.row_weights import require_products, require_weights
 from parquetry.foundation.moments import two_sum
 from parquetry.foundation.positions import Position, earliest
 from parquetry.reduction import Reduction
@@ -130,18 +130,8 @@ class Scatter(Reduction[ScatterState, ScatterState]):
     def finish(self, state: ScatterState) -> ScatterState:
         if state.first_bad is not None:
             refuse(state.first_bad, self.names, self.label)
-        if state.least_weight < 0 or not state.weight.sum() > 0:
-            raise BadParameter(
-                f"{self.label}: sample weights must be non-negative and not all zero; the least is "
-                f"{state.least_weight!r}, their sum {float(state.weight.sum())!r}.",
-                fix="Mend the weight column, or leave sample_weight out.",
-            )
-        if not np.isfinite(state.products).all():
-            raise NonFiniteValues(
-                f"{self.label}: the products of the columns overflow float64.",
-                why="Some values are beyond 1e154.",
-                fix="Scale the columns first.",
-            )
+        require_weights(self.label, state.least_weight, float(state.weight.sum()))
+        require_products(self.label, state.products)
         return state
 
     def _products(self, left: FloatArray, right: FloatArray) -> FloatArray:

@@ -26,6 +26,7 @@ RESOLVED = 1e5
 
 def root(products: FloatArray) -> FloatArray:
     """A square matrix R with ``R'R = products``, accurate relative to every column's own scale."""
+    # What one fold leaves of a constant column may lie below zero by a rounding.
     scale = np.sqrt(np.clip(np.diag(products), 0.0, None))
     scale[scale == 0.0] = 1.0
     values, vectors = linalg.eigh(products / scale / scale[:, None])

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import process
 from typing import Any
 
 from dask.delayed import delayed
@@ -19,11 +20,12 @@ from parquetry.engine import Engine, Member, machine_cores, machine_memory
 from parquetry.engines.dask_members import Join, together
 from parquetry.engines.dask_workers import prepare_workers
 from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, refuse_settings, unpacked
-from parquetry.errors import EngineLost, EngineUnreachable, NotEnoughSlots
+from parquetry.errors import EngineLost, EngineUnreachable, NotEnoughSlots, UnguardedScript
 from parquetry.reduction import FAN_IN
 
 _CONNECT_SECONDS = 20
 _IN_FLIGHT = 4  # results of map a worker that may wait to be taken
+_GUARD = "Open the engine below `if __name__ == '__main__':`, or in a function that is called from there."
 
 
 def open_here(where: Any, *, workers: int | None, memory: int | None, progress: bool | None) -> DaskEngine:
@@ -34,16 +36,34 @@ def open_here(where: Any, *, workers: int | None, memory: int | None, progress: 
         return DaskEngine(where, progress=progress)
     if where != "dask":
         return DaskEngine(_connect(where), owned=[], progress=progress)
-    count = workers or machine_cores()
-    cluster = LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=memory or machine_memory() // count,
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,  # errors reach the caller typed; the workers need not print them too
-    )
+    cluster = _start(workers or machine_cores(), memory)
     return DaskEngine(Client(cluster), owned=[cluster], progress=progress)
+
+
+def _start(count: int, memory: int | None) -> LocalCluster:
+    """A cluster on this machine, of a process a worker."""
+    # Set while a new process imports the script that started it, which is how workers begin.
+    if getattr(process.current_process(), "_inheriting", False):
+        raise UnguardedScript(
+            "A worker process of the Dask engine came upon open_engine('dask') while it started.",
+            why="Each worker process imports the script that opens the engine, and would start workers of its own.",
+            fix=_GUARD,
+        )
+    try:
+        return LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=memory or machine_memory() // count,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,  # errors reach the caller typed; the workers need not print them too
+        )
+    except RuntimeError as error:
+        raise EngineLost(
+            "The worker processes of the Dask engine ended before they were ready.",
+            why=f"{error} What they printed stands above.",
+            fix=f"In a script, as each worker process imports it: {_GUARD[0].lower()}{_GUARD[1:]}",
+        ) from error
 
 
 class DaskEngine(Engine):

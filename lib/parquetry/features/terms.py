@@ -23,6 +23,7 @@ from parquetry.features.tokens import IntArray, Terms, Tokens, chunks_of_tokens,
 from parquetry.fitting import Fitting, Pass
 from parquetry.foundation.positions import Position, earliest
 from parquetry.reduction import FAN_IN, Reduction
+from parquetry.rows import GOLDEN, finalized
 from parquetry.view import Batch, View
 
 STATE_BYTES = 64 * 2**20
@@ -33,7 +34,6 @@ MOST_SHARES = 64
 
 _ENTRY_BYTES = 200  # of a Python dict's entry: the key, the number and the table's own
 _LOOSE = 65_536  # terms that may wait before they are put together
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass
@@ -307,11 +307,8 @@ def _hashes(terms: Terms) -> npt.NDArray[np.uint64]:
 
 
 def _mixed(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64's finalizer (Steele, Lea & Flood, 2014)."""
-    z = z * _GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    """Independent bits from numbers that are not."""
+    return finalized(z * GOLDEN)
 
 
 def _as_bytes(term: Any) -> bytes:

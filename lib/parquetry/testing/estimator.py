@@ -60,7 +60,7 @@ class _Facade:
         table, roles = _table(x, y, sample_weight)
         with tempfile.TemporaryDirectory(prefix="parquetry-arrays-") as folder:
             pq.write_table(table, Path(folder) / "rows.parquet", row_group_size=ROW_GROUP)
-            fitted = fit(self.kind(**parameters), folder, engine="local", **roles)
+            fitted = fit(self.kind(**parameters), folder, engine=_engine(), **roles)
         for name, value in vars(fitted).items():
             learned = name[0] == "_" or name[-1] == "_"
             if learned and name not in parameters and name not in ("fit_report_", "feature_names_in_"):
@@ -84,6 +84,14 @@ def __getattr__(name: str) -> Any:
         if name == kind.__name__:
             return _subclass(kind)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def _engine() -> Any:
+    """One for all fits: a few small blocks are read one after another, without a pool of threads for each pass."""
+    from parquetry.engine import open_engine
+
+    return open_engine("local", workers=1)
 
 
 @cache
