@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from sklearn.base import is_regressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from threadpoolctl import ThreadpoolController
 
-from parquetry import fitting, registry
-from parquetry.engines import local
+from parquetry import registry
 from parquetry.testing.estimator import on_parquet
 
 META = {
@@ -63,16 +59,6 @@ def estimators() -> list[Any]:
     kinds = sorted(registry.entries(), key=lambda kind: kind.__name__)
     chosen = [kind for kind in kinds if kind.__name__ not in META | TEXTS | SEVERAL]
     return [on_parquet(kind(**SETTINGS.get(kind.__name__, {}))) for kind in chosen]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def libraries_found_once() -> Iterator[None]:
-    """Thousands of tiny fits: looking for BLAS in all that this process has mapped would take most of their time."""
-    known = ThreadpoolController()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "threadpool_limits", lambda limits: known.limit(limits=limits))
-        patch.setattr(local, "ThreadpoolController", lambda: known)
-        yield
 
 
 def expected(estimator: Any) -> dict[str, str]:
