@@ -76,7 +76,8 @@ def _of_numbers(column: ColumnProfile) -> Iterator[Alert]:
     infinities = numbers.infinities_below + numbers.infinities_above
     if infinities:
         yield Alert(column.name, "infinite", f"is infinite in {infinities:,} rows")
-    if numbers.zeros >= MANY_ZEROS * column.count and numbers.zeros < column.count:
+    few = column.distinct is not None and column.distinct.count <= 2
+    if numbers.zeros >= MANY_ZEROS * column.count and not few:
         yield Alert(column.name, "zeros", f"is zero in {numbers.zeros / column.count:.1%} of its values")
     if abs(numbers.skew) > SKEWED:
         yield Alert(column.name, "skewed", f"is skewed: {numbers.skew:.3g}")

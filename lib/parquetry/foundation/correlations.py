@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from parquetry.foundation.moments import two_sum
 from parquetry.foundation.positions import Values
 from parquetry.foundation.profile_kinds import Floats, KeyArray, Planned, row_keys
 from parquetry.reduction import Reduction
@@ -35,14 +36,15 @@ class PairState:
     Attributes
     ----------
     count : ndarray
-    mean, m2 : ndarray
-        Of column i over the rows of the pair.
+    mean, rest, m2 : ndarray
+        Of column i over the rows of the pair; the rest is what the mean's rounding leaves out.
     cross : ndarray
         Sum of the products of both columns' distances from their means.
     """
 
     count: FloatArray
     mean: FloatArray
+    rest: FloatArray
     m2: FloatArray
     cross: FloatArray
 
@@ -78,12 +80,15 @@ class PairMoments(Reduction[PairState, FloatArray]):
         count = left.count + right.count
         share = np.divide(right.count, count, out=np.zeros_like(count), where=count > 0)
         with np.errstate(all="ignore"):
-            delta = np.where((left.count > 0) & (right.count > 0), right.mean - left.mean, 0.0)
-            mean = np.where(left.count > 0, left.mean + delta * share, right.mean)
+            both = (left.count > 0) & (right.count > 0)
+            delta = np.where(both, (right.mean - left.mean) + (right.rest - left.rest), 0.0)
+            mean, rest = two_sum(left.mean, left.rest + delta * share)
+            mean, rest = (np.where(left.count > 0, a, b) for a, b in ((mean, right.mean), (rest, right.rest)))
             weight = left.count * share
             return PairState(
                 count,
                 mean,
+                rest,
                 left.m2 + right.m2 + delta * delta * weight,
                 left.cross + right.cross + delta * delta.T * weight,
             )
@@ -117,7 +122,8 @@ def _pairs(chunk: FloatArray) -> PairState:
             n, sums, squares = known @ known.T, chunk @ known.T, (chunk * chunk) @ known.T
         rest = np.divide(sums, n, out=np.zeros_like(sums), where=n > 0)
         cross = chunk @ chunk.T - rest * rest.T * n
-        return PairState(n, np.where(n > 0, means[:, None] + rest, 0.0), squares - rest * rest * n, cross)
+        mean, left_out = two_sum(np.where(n > 0, means[:, None], 0.0), rest)
+        return PairState(n, mean, left_out, squares - rest * rest * n, cross)
 
 
 # --- ranks ----------------------------------------------------------------------------------
@@ -145,14 +151,13 @@ class Ranks:
     def __call__(self, values: FloatArray) -> FloatArray:
         if not len(self.ranks):
             return np.full(len(values), np.nan)
-        if self.uniform is None:
-            found = np.searchsorted(self.edges, values, side="right") - 1
-        else:
-            scale, start = self.uniform
-            with np.errstate(invalid="ignore"):
-                found = np.floor(values * scale)
-                found = np.where(np.isfinite(found), found - start, 0.0).astype(np.int64)
-        ranks = self.ranks[np.clip(found, 0, len(self.ranks) - 1)]
+        if self.uniform is not None:
+            from parquetry.foundation.profile_kernels import cell_ranks
+
+            found: FloatArray = cell_ranks(values, *self.uniform, self.ranks)
+            return found
+        places = np.searchsorted(self.edges, values, side="right") - 1
+        ranks = self.ranks[np.clip(places, 0, len(self.ranks) - 1)]
         finite = np.isfinite(values)
         return ranks if finite.all() else np.where(finite, ranks, np.nan)
 

@@ -23,7 +23,7 @@ from parquetry.foundation import alerts, cells, distinct, grids
 from parquetry.foundation.cells import Order
 from parquetry.foundation.correlations import MOST_COLUMNS, PairMoments
 from parquetry.foundation.profile_columns import ColumnFacts, ColumnState, Facts
-from parquetry.foundation.profile_kinds import MEASURED, NUMBERS, TEXTS, Floats, Planned, moment_of, plan
+from parquetry.foundation.profile_kinds import MEASURED, NUMBERS, TEXTS, Floats, Planned, moment_of, plan, value_of_float
 from parquetry.foundation.profile_relations import MOST_PAIRED, Relations, as_matrix, correlated, label_of, relations
 from parquetry.foundation.profile_results import (
     Bins,
@@ -247,14 +247,16 @@ def _measured(
     if quantiles is not None and count and planned.kind != "time":
         outliers = cells.outliers(order, quantiles.values[1], quantiles.values[3])
     nulls = state.nulls
+    # Floats that are all held are told exactly; integers may be more than their floats.
+    held = order if planned.kind in ("float", "decimal") and order.exact else None
     return ColumnProfile(
         *(planned.name, str(planned.type), planned.kind, facts.rows, count, missing, nulls, missing - nulls),
-        distinct=_distinct(state, count),
+        distinct=_distinct(state, count, held),
         **_extremes(planned, state, facts, i),
-        **_top(planned, state),
+        **(_top(planned, state) if held is None else _held_top(planned, held)),
         numbers=numbers,
         histogram=_histogram(planned, state),
-        quantiles=quantiles if count else None,
+        quantiles=_dated(planned, quantiles) if count else None,
         outliers=outliers,
     )
 
@@ -271,7 +273,9 @@ def _extremes(planned: Planned, state: ColumnState, facts: Facts, i: int) -> dic
     return {"minimum": bool(low), "maximum": bool(high)} if planned.kind == "boolean" else {"minimum": low, "maximum": high}
 
 
-def _distinct(state: ColumnState, count: int) -> Distinct | None:
+def _distinct(state: ColumnState, count: int, held: Order | None = None) -> Distinct | None:
+    if held is not None and held.values is not None:
+        return Distinct(len(held.values), exact=True, error=0.0)
     if state.frequent is None or state.registers is None:
         return None
     if state.frequent.exact:
@@ -289,6 +293,21 @@ def _top(planned: Planned, state: ColumnState) -> dict[str, Any]:
     values = [label_of(planned, state, int(frequent.keys[i])) for i in places]
     top = tuple(TopValue(v, int(frequent.counts[i])) for v, i in zip(values, places, strict=True))
     return {"top": top, "top_error": frequent.lost}
+
+
+def _held_top(planned: Planned, order: Order) -> dict[str, Any]:
+    if order.values is None or order.counts is None:
+        return {}
+    places = np.lexsort((order.values, -order.counts))[:SHOWN_VALUES]
+    values = [value_of_float(planned, float(order.values[i])) for i in places]
+    return {"top": tuple(TopValue(v, int(order.counts[i])) for v, i in zip(values, places, strict=True))}
+
+
+def _dated(planned: Planned, quantiles: Quantiles | None) -> Quantiles | None:
+    """Quantiles of times as dates and times."""
+    if planned.kind != "time" or quantiles is None:
+        return quantiles
+    return replace(quantiles, values=tuple(moment_of(planned, v) for v in quantiles.values))
 
 
 def _histogram(planned: Planned, state: ColumnState) -> Bins | None:

@@ -154,11 +154,11 @@ class ColumnFacts(Reduction[Facts, Facts]):
         values = floats_of(batch, planned)
         registers = np.zeros(self.registers, dtype=np.uint8)
         slots = np.zeros(8 * self.room, dtype=np.uint64)
-        counts = np.zeros(8 * self.room, dtype=np.int64)
+        counts = np.zeros(8 * self.room, dtype=np.int32)
         floats = planned.kind in ("float", "decimal")
         lost = scan_keys(keys_of(batch, planned), values, floats, registers, rows, slots, counts, self.room)
         used = counts != 0
-        found = distinct.frequent(slots[used], counts[used], self.room, lost=int(lost))
+        found = distinct.frequent(slots[used], counts[used].astype(np.int64), self.room, lost=int(lost))
         column = batch.table.column(planned.name)
         extremes = None
         if planned.kind in ("integer", "time", "decimal") and column.null_count < len(column):

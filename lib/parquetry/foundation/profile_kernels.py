@@ -17,6 +17,10 @@ _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _GOLDEN, _MISSING = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _S20, _S27, _S30, _S31 = np.uint64(20), np.uint64(27), np.uint64(30), np.uint64(31)
 _ONE, _BYTE, _MINUS_ZERO = np.uint64(1), np.uint64(8), np.uint64(1 << 63)
+_S58, _DE_BRUIJN = np.uint64(58), np.uint64(0x03F79D71B4CB0A89)
+# How many zeros a number ends with, by its lowest bit: Leiserson, Prokop & Randall, "Using de Bruijn sequences" (1998).
+_ZEROS = np.zeros(64, dtype=np.uint64)
+_ZEROS[[(0x03F79D71B4CB0A89 << i) % 2**64 >> 58 for i in range(64)]] = np.arange(64, dtype=np.uint64)
 
 
 @njit(cache=True, nogil=True)
@@ -132,6 +136,16 @@ def grid_counts(values, scale, start, counts):  # type: ignore[no-untyped-def]
             counts[np.int64(np.floor(x * scale)) - start] += 1
 
 
+@njit(cache=True, nogil=True)
+def cell_ranks(values, scale, start, ranks):  # type: ignore[no-untyped-def]
+    """The rank of each value's cell; NaN for what is not finite."""
+    out = np.empty(len(values))
+    for i in range(len(values)):
+        x = values[i]
+        out[i] = ranks[np.int64(np.floor(x * scale)) - start] if np.isfinite(x) else np.nan
+    return out
+
+
 # --- keys -----------------------------------------------------------------------------------
 @njit(cache=True, nogil=True)
 def scan_keys(keys, values, signed_zero, registers, rows, slots, slot_counts, room):  # type: ignore[no-untyped-def]
@@ -149,7 +163,7 @@ def scan_keys(keys, values, signed_zero, registers, rows, slots, slot_counts, ro
         A power of two of them; changed.
     rows : array of uint64
         Each row's hash so far; changed.
-    slots, slot_counts : arrays of uint64 and int64
+    slots, slot_counts : arrays of uint64 and int32
         An open hash table, at least twice ``2 * room`` long; changed. A count of 0 is a free slot.
     room : int
         The table is brought back to so many keys when it holds twice as many.
@@ -164,7 +178,7 @@ def scan_keys(keys, values, signed_zero, registers, rows, slots, slot_counts, ro
         p += 1
     top = np.uint64(64 - p)
     mask = np.uint64(len(slots) - 1)
-    used, lost = 0, 0
+    used, again, lost = 0, 0, 0
     for i in range(len(keys)):
         if np.isnan(values[i]):
             rows[i] = (rows[i] * _GOLDEN) ^ _MISSING
@@ -181,10 +195,17 @@ def scan_keys(keys, values, signed_zero, registers, rows, slots, slot_counts, ro
         if slot_counts[at] == 0:
             slots[at] = key
             used += 1
+        else:
+            again += 1
         slot_counts[at] += 1
         if used == 2 * room:
-            used, cut = _thinned(slots, slot_counts, room)
+            if again:
+                used, cut = _thinned(slots, slot_counts, room)
+            else:
+                slot_counts[:] = 0
+                used, cut = 0, 1
             lost += cut
+            again = used
     return lost
 
 
@@ -200,17 +221,14 @@ def add_hashes(hashes, registers):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _register(registers, h, top):  # type: ignore[no-untyped-def]
-    """The first bits name the register; it keeps the most zeros that any hash ends with, and one."""
+    """The first bits name the register; it keeps the most zeros that any hash ends with, and one.
+
+    Without a branch: whether a register rises cannot be foretold while it has seen little.
+    """
+    zeros = _ZEROS[((h & (~h + _ONE)) * _DE_BRUIJN) >> _S58]
+    rank = np.uint8(min(zeros, top) + 1)
     place = np.int64(h >> top)
-    rank = registers[place]
-    # Most hashes cannot raise their register: one look at so many last bits rules them out.
-    if h & ((_ONE << np.uint64(rank)) - _ONE) == 0 and rank <= np.uint8(top):
-        ended = np.uint8(1)
-        while ended <= top and h & _ONE == 0:
-            h >>= _ONE
-            ended += np.uint8(1)
-        if ended > rank:
-            registers[place] = ended
+    registers[place] = max(registers[place], rank)
 
 
 @njit(cache=True, nogil=True)
@@ -229,7 +247,7 @@ def _thinned(slots, counts, room):  # type: ignore[no-untyped-def]
             cut = order[len(order) - room - 1]
             break
     kept = np.empty(room, dtype=np.uint64)
-    kept_counts = np.empty(room, dtype=np.int64)
+    kept_counts = np.empty(room, dtype=np.int32)
     n = 0
     for i in range(len(counts)):
         if counts[i] > cut:

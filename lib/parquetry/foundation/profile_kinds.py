@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -105,13 +106,20 @@ def keys_of(batch: Batch, planned: Planned) -> KeyArray:
 def value_of(planned: Planned, key: int) -> Any:
     """The value that a key stands for."""
     if planned.kind in ("float", "decimal"):
-        return float(np.uint64(key).view(np.float64))
+        return value_of_float(planned, float(np.uint64(key).view(np.float64)))
     if planned.type == pa.uint64():
         return key
     number = int(np.uint64(key).view(np.int64))
     if planned.kind == "boolean":
         return bool(number)
     return moment_of(planned, number) if planned.kind == "time" else number
+
+
+def value_of_float(planned: Planned, value: float) -> Any:
+    """A float in its column's own terms: a decimal where that is one."""
+    if planned.kind != "decimal":
+        return value
+    return Decimal(value).quantize(Decimal(1).scaleb(-planned.type.scale), context=Context(prec=100))
 
 
 def moment_of(planned: Planned, number: float) -> str:

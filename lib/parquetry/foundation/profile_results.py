@@ -60,14 +60,14 @@ class Quantiles:
     Attributes
     ----------
     q : tuple of float
-    values : tuple of float
-        As ``numpy.quantile`` has them.
+    values : tuple of float, or of str for times
+        As ``numpy.quantile`` has them; times as ISO 8601, rounded to the type's own unit.
     errors : tuple of float
-        What each may be wrong by, at most; 0 where it is exact.
+        What each may be wrong by, at most; 0 where it is exact. Of times in the type's own unit.
     """
 
     q: tuple[float, ...]
-    values: tuple[float, ...]
+    values: tuple[Any, ...]
     errors: tuple[float, ...]
 
 
@@ -92,7 +92,7 @@ class Outliers:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Of a column of numbers or times; mean and what follows are of the finite values.
+    """Of a column of numbers or times (in the type's own unit since 1970); mean and what follows are of finite values.
 
     Attributes
     ----------
@@ -182,7 +182,6 @@ class ColumnProfile:
     texts : Texts or None
     histogram : Bins or None
     quantiles : Quantiles or None
-        Of times: in the type's own unit since 1970.
     outliers : Outliers or None
     """
 

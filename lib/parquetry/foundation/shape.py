@@ -44,20 +44,20 @@ class Shape:
 
     @property
     def skew(self) -> FloatArray:
-        """Adjusted for the number of values, as pandas has it; 0 for a constant, NaN for fewer than three values."""
+        """Adjusted for the number of values, as pandas has it; NaN for a constant and for fewer than three values."""
         n, m2 = self.base.weight, self.base.m2
         with np.errstate(all="ignore"):
             found = n * np.sqrt(n - 1) / (n - 2) * self.m3 / m2**1.5
-        return np.where(n > 2, np.where(m2 == 0, 0.0, found), np.nan)
+        return np.where((n > 2) & (m2 > 0), found, np.nan)
 
     @property
     def kurtosis(self) -> FloatArray:
-        """Excess over the normal distribution's, adjusted as pandas has it; NaN for fewer than four values."""
+        """Excess over the normal distribution's, adjusted as pandas has it; NaN likewise."""
         n, m2 = self.base.weight, self.base.m2
         with np.errstate(all="ignore"):
             ratio = n * (n + 1) * (n - 1) / ((n - 2) * (n - 3)) * self.m4 / m2**2
             found = ratio - 3 * (n - 1) ** 2 / ((n - 2) * (n - 3))
-        return np.where(n > 3, np.where(m2 == 0, 0.0, found), np.nan)
+        return np.where((n > 3) & (m2 > 0), found, np.nan)
 
 
 def empty_shape(width: int) -> Shape:
@@ -82,7 +82,10 @@ def shape_of_sums(sums: FloatArray) -> Shape:
     base.minimum, base.maximum = sums[:, 11].copy(), sums[:, 12].copy()
     m3 = s3 - 3 * rest * s2 + 2 * n * rest**3
     m4 = s4 - 4 * rest * s3 + 6 * rest**2 * s2 - 3 * n * rest**4
-    return Shape(base, m3, m4)
+    # A constant has no spread at all, whatever its mean was rounded to.
+    same = (n > 0) & (base.minimum == base.maximum)
+    base.mean[same], base.rest[same], base.m2[same] = base.minimum[same], 0.0, 0.0
+    return Shape(base, np.where(same, 0.0, m3), np.where(same, 0.0, m4))
 
 
 def merge_shapes(left: Shape, right: Shape) -> Shape:
