@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import math
 from decimal import Decimal
@@ -146,7 +146,7 @@ def test_times_booleans_and_nested_columns(exact: Any, frame: pd.DataFrame) -> N
     assert (exact["day"].minimum, exact["day"].maximum) == (str(days.min()), str(days.max()))
     assert exact["at"].minimum == pd.Timestamp(frame["at"].min()).to_pydatetime().isoformat()
     assert exact["at"].top == ()
-    assert datetime.date.fromisoformat(exact["day"].top[0].value) in set(days)
+    assert dt.date.fromisoformat(exact["day"].top[0].value) in set(days)
     flags = frame["flag"].dropna().astype(bool)
     assert {t.value: t.count for t in exact["flag"].top} == flags.value_counts().to_dict()
     assert exact["flag"].numbers.mean == pytest.approx(flags.mean())
@@ -171,7 +171,9 @@ def test_whole_numbers_are_exact_past_what_floats_hold(write_parquet: Any, local
 def test_a_large_mean_does_not_spoil_the_variance(row_group_size: int, write_parquet: Any, local: Any) -> None:
     rng = np.random.default_rng(5)
     values = 1e9 + rng.normal(size=80_000)
-    found = pqy.profile(write_parquet({"x": values}, row_group_size=row_group_size), quantiles="none", engine=local)["x"]
+    found = pqy.profile(write_parquet({"x": values}, row_group_size=row_group_size), quantiles="none", engine=local)[
+        "x"
+    ]
     exact = (values - 1e9).astype(np.longdouble)
     assert found.numbers.variance == pytest.approx(float(exact.var(ddof=1)), rel=1e-12)
     assert found.numbers.skew == pytest.approx(float(stats.skew(exact, bias=False)), rel=1e-7, abs=1e-9)
@@ -310,7 +312,10 @@ def test_target_of_numbers(folder: Path, frame: pd.DataFrame, local: Any) -> Non
         group = groups["label"][value]
         assert (group.rows, group.mean, group.deviation) == pytest.approx((part.count(), part.mean(), part.std()))
     missing = truth[frame["place"].isna()]
-    assert (groups["place"]["missing"].rows, groups["place"]["missing"].mean) == (len(missing), pytest.approx(missing.mean()))
+    assert (groups["place"]["missing"].rows, groups["place"]["missing"].mean) == (
+        len(missing),
+        pytest.approx(missing.mean()),
+    )
     means = frame.groupby("label")["plain"].transform("mean")
     eta = np.sqrt(((means - truth.mean()) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
     assert found.target.columns[0].strength == pytest.approx(eta)
@@ -389,7 +394,10 @@ def test_the_same_bits_on_every_engine(folder: Path, local: Any, dask_engine: An
 
 
 def test_real_sets(real_data: Path, tmp_path: Path, local: Any) -> None:
-    sets = {"titanic/train.csv": ("Survived", "Age"), "california-housing/housing.csv": ("median_house_value", "total_bedrooms")}
+    sets = {
+        "titanic/train.csv": ("Survived", "Age"),
+        "california-housing/housing.csv": ("median_house_value", "total_bedrooms"),
+    }
     for name, (target, gappy) in sets.items():
         if not (real_data / name).is_file():
             pytest.skip(f"There is no {name} in PARQUETRY_DATA.")

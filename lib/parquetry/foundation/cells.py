@@ -20,7 +20,7 @@ from parquetry.foundation.distinct import Frequent
 from parquetry.foundation.grids import Grid
 from parquetry.foundation.profile_kinds import Planned
 from parquetry.foundation.profile_results import Outliers, Quantiles
-from parquetry.foundation.radix import DIGITS, Histogram, from_keys, known
+from parquetry.foundation.radix import DIGITS, Bracket, Histogram, from_keys, key_of, known
 from parquetry.view import FloatArray
 
 IntArray = npt.NDArray[np.int64]
@@ -131,11 +131,28 @@ def _in_cells(edges: FloatArray, counts: IntArray, rank: float) -> tuple[float, 
 
 
 def _radix_edges(radix: Histogram) -> FloatArray:
-    """Lower ends of the occupied cells, and the last one's upper end: a cell reaches to the next one's begin at most."""
+    """Lower ends of the occupied cells, and the last one's upper end; a cell ends where the next one begins."""
     bins = known(radix.bins).astype(np.uint64)
     shift = np.uint64(64 - DIGITS)
     lows = np.maximum(from_keys(bins << shift), radix.low)
     return np.append(lows, radix.high)
+
+
+def bracket(order: Order, column: int, rank: int) -> Bracket | None:
+    """The equally wide cell that holds a rank, as the keys to look into; None for an infinity."""
+    counts = order.grid.counts
+    inside = rank - order.below
+    if not 0 <= inside < int(counts.sum()):
+        return None
+    ends = np.cumsum(counts)
+    i = int(np.searchsorted(ends, inside, side="right"))
+    low, high = (float(edge) for edge in order.grid.edges[i : i + 2])
+    if not math.isfinite(high):
+        return None
+    # -0.0 counts as 0.0, and its key lies below.
+    least = key_of(-0.0 if low == 0 else low)
+    most = key_of(-0.0 if high == 0 else high) - 1
+    return Bracket(column, least, most, order.below + int(ends[i] - counts[i]), int(counts[i]))
 
 
 # --- ranks, outliers, bins ------------------------------------------------------------------

@@ -99,7 +99,8 @@ class PairMoments(Reduction[PairState, FloatArray]):
             found = np.clip(state.cross / spread, -1.0, 1.0)
         found[(spread == 0) | (state.count < 2)] = np.nan
         np.fill_diagonal(found, np.where(np.isnan(np.diag(found)), np.nan, 1.0))
-        return (found + found.T) / 2
+        symmetric: FloatArray = (found + found.T) / 2
+        return symmetric
 
 
 def _pairs(chunk: FloatArray) -> PairState:

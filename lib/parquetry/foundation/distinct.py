@@ -103,9 +103,7 @@ def frequent(keys: KeyArray, counts: npt.NDArray[np.int64], room: int, *, lost: 
 
 def merged(left: Frequent, right: Frequent, room: int) -> Frequent:
     """The summary of both streams."""
-    keys, first, codes = np.unique(
-        np.concatenate([left.keys, right.keys]), return_index=True, return_inverse=True
-    )
+    keys, first, codes = np.unique(np.concatenate([left.keys, right.keys]), return_index=True, return_inverse=True)
     counts = np.zeros(len(keys), dtype=np.int64)
     np.add.at(counts, codes, np.concatenate([left.counts, right.counts]))
     texts = None

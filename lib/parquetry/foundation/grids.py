@@ -109,4 +109,6 @@ def _exponent(low: float, high: float) -> int:
 
 
 def _cell(value: float, exponent: int) -> int:
-    return math.floor(math.ldexp(value, -exponent))
+    scaled = math.ldexp(value, -exponent)
+    # As the compiled loop: what is too small for the scale keeps its sign.
+    return -1 if scaled == 0 and value < 0 else math.floor(scaled)

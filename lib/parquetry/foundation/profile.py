@@ -23,7 +23,16 @@ from parquetry.foundation import alerts, cells, distinct, grids
 from parquetry.foundation.cells import Order
 from parquetry.foundation.correlations import MOST_COLUMNS, PairMoments
 from parquetry.foundation.profile_columns import ColumnFacts, ColumnState, Facts
-from parquetry.foundation.profile_kinds import MEASURED, NUMBERS, TEXTS, Floats, Planned, moment_of, plan, value_of_float
+from parquetry.foundation.profile_kinds import (
+    MEASURED,
+    NUMBERS,
+    TEXTS,
+    Floats,
+    Planned,
+    moment_of,
+    plan,
+    value_of_float,
+)
 from parquetry.foundation.profile_relations import MOST_PAIRED, Relations, as_matrix, correlated, label_of, relations
 from parquetry.foundation.profile_results import (
     Bins,
@@ -71,7 +80,7 @@ def profile(
     features : sequence of str, default None
         The columns to profile; None for all. The target is profiled too.
     quantiles : {"exact", "sketch", "none"}, default "exact"
-        ``"exact"``: 2 to 6 reads of the data, mostly 3. ``"sketch"``: 2 reads, each quantile with a bound.
+        ``"exact"``: 2 to 6 reads of the data, mostly 2 or 3. ``"sketch"``: 2 reads, each quantile with a bound.
         ``"none"``: 1 read, without quantiles, outliers, Spearman's correlation, Cramér's V and the target's view.
     engine : Engine or what ``open_engine`` takes, default None
         None is the local engine.
@@ -144,14 +153,16 @@ def _profiled(
     works += [Pass(FirstHistogram(ordered), view)] if way != "none" else []
     facts, *more = yield works
     pearson = as_matrix(numeric, more[0]) if numeric else None
-    radix: list[Histogram] = more[-1] if way != "none" else [None] * len(ordered.columns)
-    orders = _orders(columns, facts, dict(zip((p.name for p in ordered.columns), radix, strict=True)))
+    radix: list[Histogram] = more[-1] if way != "none" else []
+    orders = _orders(columns, facts, dict(zip((p.name for p in ordered.columns), radix, strict=False)))
     related, known = Relations(), dict[str, Quantiles]()
     if way == "sketch":
         related = yield from _counted(relations(view, columns, facts, orders, target), reads)
         known = {p.name: cells.sketched(orders[p.name], Q) for p in ordered.columns}
     elif way == "exact":
-        asking = [relations(view, columns, facts, orders, target), refine(radix, view, q=Q, values=ordered)]
+        known_cells = [orders[p.name] for p in ordered.columns]
+        search = refine(radix, view, q=Q, values=ordered, hint=lambda i, rank: cells.bracket(known_cells[i], i, rank))
+        asking = [relations(view, columns, facts, orders, target), search]
         related, exact = yield from _counted(together(asking), reads)
         known = {
             p.name: Quantiles(Q, tuple(v.tolist()), (0.0,) * len(Q))
@@ -250,7 +261,14 @@ def _measured(
     # Floats that are all held are told exactly; integers may be more than their floats.
     held = order if planned.kind in ("float", "decimal") and order.exact else None
     return ColumnProfile(
-        *(planned.name, str(planned.type), planned.kind, facts.rows, count, missing, nulls, missing - nulls),
+        name=planned.name,
+        type=str(planned.type),
+        kind=planned.kind,
+        rows=facts.rows,
+        count=count,
+        missing=missing,
+        nulls=nulls,
+        nans=missing - nulls,
         distinct=_distinct(state, count, held),
         **_extremes(planned, state, facts, i),
         **(_top(planned, state) if held is None else _held_top(planned, held)),
@@ -270,7 +288,11 @@ def _extremes(planned: Planned, state: ColumnState, facts: Facts, i: int) -> dic
     low, high = float(facts.shape.base.minimum[i]), float(facts.shape.base.maximum[i])
     if low > high:
         return {}
-    return {"minimum": bool(low), "maximum": bool(high)} if planned.kind == "boolean" else {"minimum": low, "maximum": high}
+    return (
+        {"minimum": bool(low), "maximum": bool(high)}
+        if planned.kind == "boolean"
+        else {"minimum": low, "maximum": high}
+    )
 
 
 def _distinct(state: ColumnState, count: int, held: Order | None = None) -> Distinct | None:
@@ -282,7 +304,9 @@ def _distinct(state: ColumnState, count: int, held: Order | None = None) -> Dist
         return Distinct(len(state.frequent.keys), exact=True, error=0.0)
     about = round(distinct.estimate(state.registers))
     # More than are held, and no more than there are values.
-    return Distinct(min(max(about, len(state.frequent.keys)), count), False, distinct.relative_error(state.registers))
+    return Distinct(
+        min(max(about, len(state.frequent.keys)), count), exact=False, error=distinct.relative_error(state.registers)
+    )
 
 
 def _top(planned: Planned, state: ColumnState) -> dict[str, Any]:

@@ -251,4 +251,4 @@ def _merged_texts(left: TextState | None, right: TextState | None) -> TextState 
         for a, b in ((left.nbytes, right.nbytes), (left.characters, right.characters))
     ]
     names = ("empty", "blank", "leading", "trailing")
-    return TextState(*both, *(getattr(left, n) + getattr(right, n) for n in names))
+    return TextState(both[0], both[1], *(getattr(left, n) + getattr(right, n) for n in names))

@@ -82,17 +82,17 @@ def _totals(part):  # type: ignore[no-untyped-def]
         a1 += x1
         a2 += x2
         a3 += x3
-        l0, l1, l2, l3 = x0 if x0 < l0 else l0, x1 if x1 < l1 else l1, x2 if x2 < l2 else l2, x3 if x3 < l3 else l3
-        h0, h1, h2, h3 = x0 if x0 > h0 else h0, x1 if x1 > h1 else h1, x2 if x2 > h2 else h2, x3 if x3 > h3 else h3
+        l0, l1, l2, l3 = min(l0, x0), min(l1, x1), min(l2, x2), min(l3, x3)
+        h0, h1, h2, h3 = max(h0, x0), max(h1, x1), max(h2, x2), max(h3, x3)
     for i in range(whole, n):
         x0 = part[i]
         a0 += x0
-        l0, h0 = x0 if x0 < l0 else l0, x0 if x0 > h0 else h0
+        l0, h0 = min(l0, x0), max(h0, x0)
     negative = zero = 0
     for i in range(n):
         negative += part[i] < 0.0
         zero += part[i] == 0.0
-    return (a0 + a1) + (a2 + a3), min(min(l0, l1), min(l2, l3)), max(max(h0, h1), max(h2, h3)), negative, zero
+    return (a0 + a1) + (a2 + a3), min(l0, l1, l2, l3), max(h0, h1, h2, h3), negative, zero
 
 
 @njit(cache=True, nogil=True)
@@ -133,7 +133,7 @@ def grid_counts(values, scale, start, counts):  # type: ignore[no-untyped-def]
     """Add the finite values to cells of width ``1 / scale``; the first one is number ``start``."""
     for x in values:
         if np.isfinite(x):
-            counts[np.int64(np.floor(x * scale)) - start] += 1
+            counts[_cell(x, scale) - start] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -142,8 +142,17 @@ def cell_ranks(values, scale, start, ranks):  # type: ignore[no-untyped-def]
     out = np.empty(len(values))
     for i in range(len(values)):
         x = values[i]
-        out[i] = ranks[np.int64(np.floor(x * scale)) - start] if np.isfinite(x) else np.nan
+        out[i] = ranks[_cell(x, scale) - start] if np.isfinite(x) else np.nan
     return out
+
+
+@njit(cache=True, nogil=True)
+def _cell(x, scale):  # type: ignore[no-untyped-def]
+    """The number of a value's cell; what is too small for the scale keeps its sign."""
+    y = x * scale
+    if y == 0.0 and x < 0.0:
+        return np.int64(-1)
+    return np.int64(np.floor(y))
 
 
 # --- keys -----------------------------------------------------------------------------------
@@ -274,7 +283,7 @@ def hash_texts(offsets, data):  # type: ignore[no-untyped-def]
         at = start
         while at < stop:
             word = np.uint64(0)
-            for j in range(min(8, stop - at)):
+            for j in range(min(8, stop - at)):  # type: ignore[call-overload]
                 word |= np.uint64(data[at + j]) << (_BYTE * np.uint64(j))
             h = mixed((h ^ word) * _GOLDEN + _ONE)
             at += 8
