@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import datetime as dt
 import json
 import math
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,9 @@ from scipy import stats
 from scipy.stats.contingency import association
 
 import parquetry as pqy
+from parquetry import cli
 from parquetry.foundation import distinct, grids
+from parquetry.foundation.profile_results import Alert
 
 N = 4_000
 DESCRIBED = ("plain", "gappy", "skewed", "offset", "count", "constant", "infinite", "money")
@@ -248,9 +253,12 @@ def test_sketched_quantiles_keep_their_bound(write_parquet: Any, local: Any) -> 
         "heavy": rng.lognormal(0, 3, n),
         "mixed": rng.normal(size=n) ** 3,
         "far": np.where(rng.random(n) < 0.001, np.inf, rng.random(n)),
-        **{f"more{i}": rng.random(n) for i in range(16)},
+        "zeros": np.where(rng.random(n) < 0.6, rng.choice([-0.0, 0.0], n), rng.normal(size=n)),
+        "tiny": np.where(rng.random(n) < 0.5, -5e-324, rng.random(n) * 1e300),
+        **{f"more{i}": rng.random(n) for i in range(14)},
     }
-    found = pqy.profile(write_parquet(columns, row_group_size=50_000), quantiles="sketch", engine=local)
+    tmp_data = write_parquet(columns, row_group_size=50_000)
+    found = pqy.profile(tmp_data, quantiles="sketch", engine=local)
     assert found.reads == 2
     for name in ("normal", "heavy", "mixed", "far"):
         q = found[name].quantiles
@@ -260,6 +268,14 @@ def test_sketched_quantiles_keep_their_bound(write_parquet: Any, local: Any) -> 
         outliers = found[name].outliers
         outside = ((columns[name] < outliers.low) | (columns[name] > outliers.high)).sum()
         assert abs(outliers.count - outside) <= outliers.error
+    whole = pqy.profile(tmp_data, engine=local)
+    for name, values in columns.items():
+        expected = (
+            np.quantile(values[np.isfinite(values)], [0.25, 0.5, 0.75])
+            if name == "far"
+            else np.quantile(values, [0.25, 0.5, 0.75])
+        )
+        np.testing.assert_allclose(whole[name].quantiles.values[1:4], expected, rtol=5e-3 if name == "far" else 1e-15)
     expected = pd.DataFrame(columns).replace(np.inf, np.nan).rank().corr().to_numpy()
     np.testing.assert_allclose(np.array(found.spearman.values), expected, atol=2e-3)
     assert 0 < max(found.spearman.errors) < 0.05
@@ -411,3 +427,44 @@ def test_real_sets(real_data: Path, tmp_path: Path, local: Any) -> None:
             frame[c.name].nunique() for c in found.columns if c.distinct.exact
         ]
         assert {c.column for c in found.target.columns} == set(frame.columns) - {target}
+
+
+# --- its page and its verb -----------------------------------------------------------------------
+def test_page_needs_nothing_else(exact: Any, tmp_path: Path) -> None:
+    from parquetry.foundation.profile_page import html, save_profile
+
+    page = save_profile(exact, tmp_path / "out")
+    text = page.read_text()
+    assert re.findall(r'(?:src|href)="(?!#|data:)', text) == []
+    assert "<script" not in text
+    assert text.count("<svg") >= 14
+    anchors = set(re.findall(r'href="#([\w-]+)"', text))
+    assert {"alerts", "overview", "column-1", "column-17", "target"} <= anchors
+    assert anchors <= set(re.findall(r'id="([\w-]+)"', text))
+    assert "prefers-color-scheme: dark" in text
+    assert "width=device-width" in text
+    held = re.search(r'download="profile.json" href="data:application/json;base64,([^"]+)"', text)
+    assert held is not None
+    assert json.loads(base64.b64decode(held.group(1))) == exact.to_dict()
+    lines = pd.read_csv(tmp_path / "out" / "columns.csv")
+    assert lines["name"].to_list() == [c.name for c in exact.columns]
+    assert lines["numbers_mean"][0] == pytest.approx(exact["plain"].numbers.mean)
+    with pytest.raises(pqy.errors.OutputExists):
+        save_profile(exact, tmp_path / "out")
+    rude = dataclasses.replace(exact, data="<b>x", alerts=(Alert("plain", "leak", "<script>alert(1)</script>"),))
+    assert "<script" not in html(rude)
+
+
+def test_verb(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    def call(*words: str) -> tuple[int, Any]:
+        with pytest.raises(SystemExit) as end:
+            cli.main(("profile", *words, "--json"))
+        return int(end.value.code or 0), json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    code, found = call(str(folder), "--target=label", "--quantiles", "none", "--to", str(tmp_path / "page"))
+    assert (code, found["exit_code"], found["rows"], found["reads"]) == (0, 0, N, 1)
+    assert (tmp_path / "page" / "profile.html").is_file()
+    assert call(str(folder), "--target", "labl")[1]["error"] == "UnknownColumn"
+    assert [call(*words)[0] for words in ((), ("a", "b"), (str(folder), "--taget", "x"), (str(folder), "--to"))] == [
+        2
+    ] * 4

@@ -41,6 +41,8 @@ class Order:
         And all values by their leading bits.
     below : int
         Infinities below.
+    ties : ndarray of int64
+        How often, at least, some finite values are there.
     """
 
     values: FloatArray | None
@@ -48,6 +50,7 @@ class Order:
     grid: Grid
     radix: Histogram | None
     below: int
+    ties: IntArray
 
     @property
     def exact(self) -> bool:
@@ -64,14 +67,15 @@ class Order:
 
 def order_of(planned: Planned, frequent: Frequent, grid: Grid | None, radix: Histogram | None, below: int) -> Order:
     """The best that is known of a measured column."""
+    values, counts = _floats(planned, frequent.keys), frequent.counts
+    ties = counts[np.isfinite(values)]
     if frequent.exact:
-        values = _floats(planned, frequent.keys)
         ordered = np.argsort(values, kind="stable")
-        return Order(values[ordered], frequent.counts[ordered], grid or _NONE, radix, below)
+        return Order(values[ordered], counts[ordered], grid or _NONE, radix, below, ties)
     if radix is not None and radix.values is not None:
-        values, counts = np.unique(radix.values, return_counts=True)
-        return Order(values, counts.astype(np.int64), grid or _NONE, radix, below)
-    return Order(None, None, grid or _NONE, radix, below)
+        values, held = np.unique(radix.values, return_counts=True)
+        return Order(values, held.astype(np.int64), grid or _NONE, radix, below, ties)
+    return Order(None, None, grid or _NONE, radix, below, ties)
 
 
 _NONE = Grid(math.inf, -math.inf, 0, 0, np.zeros(0, dtype=np.int64))
@@ -160,9 +164,10 @@ def ranks(order: Order) -> Ranks:
     """Ranks of the finite values: exact, or by the kind of cells that tells more."""
     if order.values is not None and order.counts is not None:
         finite = np.isfinite(order.values)
-        return ranks_of(order.values[finite], order.counts[finite], exact=True)
+        return ranks_of(order.values[finite], order.counts[finite])
     grid = order.grid
-    even = ranks_of(grid.edges[:-1], grid.counts, exact=False, uniform=(math.ldexp(1.0, -grid.exponent), grid.start))
+    uniform = (math.ldexp(1.0, -grid.exponent), grid.start)
+    even = ranks_of(grid.edges[:-1], grid.counts, ties=order.ties, uniform=uniform)
     radix = order.radix
     if radix is None or radix.bins is None:
         return even
@@ -171,7 +176,7 @@ def ranks(order: Order) -> Ranks:
     lows, counts = lows[finite], known(radix.counts)[finite]
     if np.isneginf(lows[:1]).any():
         lows, counts = lows[1:], counts[1:]
-    grown = ranks_of(lows, counts, exact=False)
+    grown = ranks_of(lows, counts, ties=order.ties)
     return even if even.error <= grown.error else grown
 
 

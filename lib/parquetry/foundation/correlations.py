@@ -139,7 +139,7 @@ class Ranks:
     ranks : ndarray
         The middle rank of each.
     error : float
-        The root mean square of what a rank may be wrong by, over that of ranks without ties; 0 where they are exact.
+        The root mean square of what a rank may be wrong by, over the ranks' deviation; 0 where they are exact.
     uniform : (float, int) or None
         Scale and start where the cells are equally wide: they are found without a search.
     """
@@ -163,16 +163,22 @@ class Ranks:
         return ranks if finite.all() else np.where(finite, ranks, np.nan)
 
 
-def ranks_of(edges: FloatArray, counts: npt.NDArray[np.int64], *, exact: bool, uniform: Any = None) -> Ranks:
-    """Middle ranks of cells with their counts.
+def ranks_of(
+    edges: FloatArray, counts: npt.NDArray[np.int64], *, ties: npt.NDArray[np.int64] | None = None, uniform: Any = None
+) -> Ranks:
+    """Middle ranks of cells with their counts; exact where ``ties`` is None: a cell is a value then.
 
-    The rows of one cell are taken as ties. Were they not, their ranks would be off by at most what
-    a uniform spread over the cell is: ``sqrt(sum(share**3))`` times the deviation of ranks.
+    The rows of one cell are taken as tied. Were none of them, their ranks would lie evenly over it, with a variance
+    of its share squared over 12; values that are known to be ``ties`` so many times take their part of that away.
     """
     total = max(1, int(counts.sum()))
     shares = counts / total
     middle = np.cumsum(shares) - shares / 2
-    error = 0.0 if exact else float(np.sqrt((shares**3).sum()))
+    error = 0.0
+    if ties is not None:
+        lumped = float((shares**3).sum())
+        unknown = max(0.0, lumped - float(((ties / total) ** 3).sum()))
+        error = float(np.sqrt(unknown / (1 - lumped))) if lumped < 1 else 1.0
     return Ranks(edges, middle, error, uniform)
 
 

@@ -78,10 +78,11 @@ def shape_of_sums(sums: FloatArray) -> Shape:
     # The rounded mean was taken off: what it leaves out is put right in the powers.
     rest = np.divide(s1, n, out=np.zeros_like(n), where=n > 0)
     base.mean, base.rest = two_sum(mean, rest)
-    base.m2 = s2 - n * rest**2
     base.minimum, base.maximum = sums[:, 11].copy(), sums[:, 12].copy()
-    m3 = s3 - 3 * rest * s2 + 2 * n * rest**3
-    m4 = s4 - 4 * rest * s3 + 6 * rest**2 * s2 - 3 * n * rest**4
+    with np.errstate(all="ignore"):
+        base.m2 = s2 - n * rest**2
+        m3 = s3 - 3 * rest * s2 + 2 * n * rest**3
+        m4 = s4 - 4 * rest * s3 + 6 * rest**2 * s2 - 3 * n * rest**4
     # A constant has no spread at all, whatever its mean was rounded to.
     same = (n > 0) & (base.minimum == base.maximum)
     base.mean[same], base.rest[same], base.m2[same] = base.minimum[same], 0.0, 0.0
