@@ -94,6 +94,8 @@ def matrix_picture(matrix: Matrix, title: str, caption: str, *, low: float = -1.
         linewidths=0.0,
     )
     axes.tick_params(color=INK, labelcolor=INK, length=0)
+    axes.tick_params(axis="x", rotation=90 if n > 5 else 0)
+    axes.tick_params(axis="y", rotation=0)
     axes.grid(visible=False)
     cut = f" The first {n} of {len(matrix.columns):,} columns." if n < len(matrix.columns) else ""
     return Picture(figure, title, caption + cut)
