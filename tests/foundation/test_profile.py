@@ -170,6 +170,8 @@ def test_whole_numbers_are_exact_past_what_floats_hold(write_parquet: Any, local
     assert (found["i"].minimum, found["i"].maximum, found["i"].distinct.count) == (-(2**63), 2**62 + 2, 3)
     assert (found["i"].top[0].value, found["i"].top[0].count) == (2**62 + 1, 2)
     assert found["u"].maximum == 2**64 - 1
+    far = write_parquet({"at": pa.array([0, 2**62], pa.timestamp("us"))}, "far", files=1)
+    assert pqy.profile(far, engine=local)["at"].maximum == str(2**62)
 
 
 @pytest.mark.parametrize("row_group_size", [7_001, 40_000])

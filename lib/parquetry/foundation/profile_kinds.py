@@ -123,9 +123,15 @@ def value_of_float(planned: Planned, value: float) -> Any:
 
 
 def moment_of(planned: Planned, number: float) -> str:
-    """The date or time that a whole number stands for, as ISO 8601 (a duration as text)."""
+    """The date or time that a whole number stands for, as ISO 8601 (a duration as text).
+
+    One beyond the year 9999 has no such form: the number itself is given.
+    """
     whole = pa.array([round(number)], pa.int32() if planned.type.bit_width == 32 else pa.int64())
-    value = whole.cast(planned.type)[0].as_py()
+    try:
+        value = whole.cast(planned.type)[0].as_py()
+    except (ValueError, OverflowError):
+        return str(round(number))
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
