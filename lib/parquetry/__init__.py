@@ -20,6 +20,8 @@ _HOME = {
     "fit": "fitting",
     "predict": "scoring",
     "evaluate": "scoring",
+    "profile": "foundation.profile",
+    "Profile": "foundation.profile",
     "save": "artefact",
     "load": "artefact",
     "ParquetryError": "errors",
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from parquetry.engine import open_engine
     from parquetry.errors import ParquetryError
     from parquetry.fitting import fit
+    from parquetry.foundation.profile import Profile, profile
     from parquetry.reduction import Reduction
     from parquetry.scoring import evaluate, predict
 

@@ -128,6 +128,43 @@ def _data(rest: list[str]) -> Result:
     return Result(0, {"data": rows})
 
 
+def _profile(rest: list[str]) -> Result:
+    from parquetry.foundation.profile import profile
+    from parquetry.foundation.profile_page import save_profile, show_profile
+
+    words, flags = _split(rest, ("--target", "--quantiles", "--engine", "--to"), "profile")
+    if len(words) != 1:
+        raise Misuse("profile takes one path.", fix=f"As in: {VERBS['profile'].usage}")
+    found = profile(
+        words[0],
+        target=flags.get("--target"),
+        quantiles=flags.get("--quantiles", "exact"),
+        engine=flags.get("--engine", "local"),
+    )
+    show_profile(found)
+    if "--to" in flags:
+        print(f"Page: {save_profile(found, flags['--to'])}")
+    return Result(0, found.to_dict())
+
+
+def _split(rest: list[str], flags: Sequence[str], verb: str) -> tuple[list[str], dict[str, str]]:
+    """Words, and the values of flags (``--to x`` or ``--to=x``)."""
+    words: list[str] = []
+    found: dict[str, str] = {}
+    left = iter(rest)
+    for word in left:
+        name, equals, value = word.partition("=")
+        if not word.startswith("--"):
+            words.append(word)
+        elif name not in flags:
+            raise Misuse(f"{verb} has no flag {name}.", why=did_you_mean(name, flags), fix=VERBS[verb].usage)
+        else:
+            found[name] = value if equals else next(left, "")
+            if not found[name]:
+                raise Misuse(f"{name} needs a value.", fix=f"As in: {VERBS[verb].usage}")
+    return words, found
+
+
 def _version(rest: list[str]) -> Result:
     _no_more(rest, "version")
     print(f"parquetry {__version__} (Python {platform.python_version()})")
@@ -169,6 +206,11 @@ def _help() -> str:
 VERBS: Final = {
     "run": Verb("parquetry run JOB [flags]", "Run a job; its own flags: parquetry run JOB --help.", _run),
     "copy": Verb("parquetry copy JOB FILE.py", "Your own copy of a job, to change as you like.", _copy),
+    "profile": Verb(
+        "parquetry profile PATH [--target COLUMN] [--quantiles exact|sketch|none] [--engine ENGINE] [--to FOLDER]",
+        "Know a table: every column, correlations, the target, what to look at; --to leaves a page.",
+        _profile,
+    ),
     "data": Verb("parquetry data", "The catalogue of data sets, and where each would come from.", _data),
     "version": Verb("parquetry version", "The versions of Parquetry and Python.", _version),
 }

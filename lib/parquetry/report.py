@@ -38,7 +38,7 @@ _ENGINE_PACKAGES = {"dask": "dask", "distributed": "distributed", "pyspark": "py
 
 def html(run: Run) -> str:
     """The report of a run; everything that is shown is escaped but our own pictures."""
-    return _template().render(
+    return template("report.html.j2").render(
         run=run,
         contents=run.contents,
         settings=_settings(run),
@@ -111,7 +111,8 @@ def versions() -> list[tuple[str, str]]:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page's template by its file's name; what it shows is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -122,7 +123,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["heading"] = _heading
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _settings(run: Run) -> list[tuple[str, str, str]]:

@@ -23,6 +23,12 @@ GOALS = (
     Goal("ridge grid: pandas over local, at least 30", "ridge-grid", "pandas-sklearn", "ours-local", at_least=30.0),
     Goal("tree: MLlib over ours on Spark, at least 3", "tree", "spark-mllib", "ours-spark", at_least=3.0),
     Goal("forest: MLlib over ours on Spark, at least 3", "forest", "spark-mllib", "ours-spark", at_least=3.0),
+    Goal(
+        "profile in one read, local: over the bare scan, at most 3", "profile-pass", "ours-local", "scan", at_most=3.0
+    ),
+    Goal("profile, local: over the bare scan, at most 8", "profile", "ours-local", "scan", at_most=8.0),
+    Goal("profile, local: peak MiB, at most 1,024", "profile", "ours-local", value="driver_mib", at_most=1024.0),
+    Goal("profile: Spark over ours on Spark, at least 10", "profile", "spark-mllib", "ours-spark", at_least=10.0),
     Goal("text: MLlib over ours on Spark, at least 3", "text", "spark-mllib", "ours-spark", at_least=3.0),
     Goal("text: pandas over local, at least 1.5", "text", "pandas-sklearn", "ours-local", at_least=1.5),
     Goal("import parquetry: seconds, at most 0.3", "import", "parquetry", at_most=0.3),

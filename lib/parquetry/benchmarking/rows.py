@@ -54,6 +54,8 @@ ROWS = {
         Row("ridge-grid", f"ridge, {len(PENALTIES)} penalties x {FOLDS} folds", reads="target"),
         Row("tree", f"a decision tree of depth {DEPTH}", reads="label"),
         Row("forest", f"a forest of {TREES} trees of depth {DEPTH}", reads="label"),
+        Row("profile-pass", "profile of all features in one read, without quantiles"),
+        Row("profile", "profile of all features with exact quartiles and correlations"),
         Row("text", "TF-IDF and logistic regression on short texts", data="texts", reads="label"),
     )
 }

@@ -6,7 +6,7 @@ narrow the interval around each wanted rank until it holds few values, or only o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ from parquetry.foundation.radix import (
     known,
 )
 from parquetry.view import FloatArray, View
+
+Hint = Callable[[int, int], Bracket | None]
 
 __all__ = ["FirstHistogram", "Quantiles", "exact_quantiles", "refine"]
 
@@ -99,15 +101,24 @@ def exact_quantiles(
 
 
 def refine(
-    first: list[Histogram], view: View, *, q: Sequence[float] = (0.5,), values: Values = features
+    first: list[Histogram],
+    view: View,
+    *,
+    q: Sequence[float] = (0.5,),
+    values: Values = features,
+    hint: Hint | None = None,
 ) -> Generator[list[Any], list[Any], Quantiles]:
-    """From the result of a :class:`FirstHistogram`, run beside other reductions, to the quantiles."""
+    """From the result of a :class:`FirstHistogram`, run beside other reductions, to the quantiles.
+
+    ``hint`` gives, for a column and a rank, a bracket that something else is known to tell, or None:
+    the one with fewer values is looked into.
+    """
     count = np.array([h.count for h in first], dtype=np.int64)
     virtual = np.asarray(q, dtype=np.float64)[None, :] * (np.maximum(count, 1) - 1)[:, None]
     lower = np.floor(virtual).astype(np.int64)
     fraction = virtual - lower
     upper = np.where(fraction > 0, lower + 1, lower)
-    search = _Search(first, [sorted({*lo, *up}) for lo, up in zip(lower.tolist(), upper.tolist(), strict=True)])
+    search = _Search(first, [sorted({*lo, *up}) for lo, up in zip(lower.tolist(), upper.tolist(), strict=True)], hint)
     while search.open:
         brackets = search.brackets()
         (found,) = yield [Pass(LaterHistogram(brackets, values), view)]
@@ -118,7 +129,7 @@ def refine(
 class _Search:
     """The wanted ranks of each column: found, or in a bracket that is still open."""
 
-    def __init__(self, first: list[Histogram], wanted: list[list[int]]) -> None:
+    def __init__(self, first: list[Histogram], wanted: list[list[int]], hint: Hint | None) -> None:
         self.found: dict[tuple[int, int], float] = {}
         self.open: dict[tuple[int, int], Bracket] = {}
         for column, (histogram, ranks) in enumerate(zip(first, wanted, strict=True)):
@@ -127,7 +138,10 @@ class _Search:
                 if ordered is not None:
                     self.found[column, rank] = float(ordered[rank])
                 else:
-                    self._place(column, rank, _first_bracket(column, rank, histogram))
+                    brackets = [_first_bracket(column, rank, histogram)]
+                    told = None if hint is None else hint(column, rank)
+                    brackets += [] if told is None else [told]
+                    self._place(column, rank, min(brackets, key=lambda b: b.count))
 
     def brackets(self) -> list[Bracket]:
         """The open brackets, each once, in a fixed order."""

@@ -59,6 +59,18 @@ class PandasSklearn(Contender):
     def forest(self, path: str) -> list[float]:
         return [*forest_estimator(self.workers).fit(*_rows(self.data, path, self.data.label)).feature_importances_]
 
+    def profile_pass(self, path: str) -> list[float]:
+        frame = _read(path, [*self.data.features])
+        frame.corr()
+        found = frame.agg(["mean", "std", "min", "max", "skew", "kurt", "nunique"])
+        return [float(v) for v in found.iloc[:4].to_numpy().T.ravel()]
+
+    def profile(self, path: str) -> list[float]:
+        frame = _read(path, [*self.data.features])
+        frame.corr()
+        found = frame.describe()
+        return [float(v) for v in found.loc[["mean", "std", "25%", "50%", "75%"]].to_numpy().T.ravel()]
+
     def text(self, path: str) -> list[float]:
         frame = _read(path, [*self.data.features, self.data.label])
         model = text_estimator().fit(frame[self.data.features[0]], frame[self.data.label].to_numpy())

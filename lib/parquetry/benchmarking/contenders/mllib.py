@@ -102,6 +102,18 @@ class SparkMLlib(Contender):
         counter: Any = Pipeline(stages=stages).fit(frame).stages[1]
         return [float(len(counter.vocabulary))]
 
+    def profile_pass(self, path: str) -> list[float]:
+        frame = self.engine.session.read.parquet(path).select(*self.data.features)
+        rows = {row["summary"]: row for row in frame.summary("mean", "stddev", "min", "max").collect()}
+        return [float(rows[k][name]) for name in self.data.features for k in ("mean", "stddev", "min", "max")]
+
+    def profile(self, path: str) -> list[float]:
+        frame = self.engine.session.read.parquet(path).select(*self.data.features)
+        rows = {row["summary"]: row for row in frame.summary().collect()}
+        quartiles = frame.approxQuantile(list(self.data.features), [0.25, 0.5, 0.75], 0.001)
+        means = [[float(rows[k][name]) for k in ("mean", "stddev")] for name in self.data.features]
+        return [v for pair, q in zip(means, quartiles, strict=True) for v in (*pair, *q)]
+
     def _fit_linear(self, path: str) -> Any:
         from pyspark.ml.regression import LinearRegression
 

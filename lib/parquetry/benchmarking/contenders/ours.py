@@ -76,6 +76,19 @@ class Ours(Contender):
         model = fit(pipeline, path, features=list(self.data.features), target=self.data.label, engine=self.engine)
         return [float(len(model[0].vocabulary_))]
 
+    def profile_pass(self, path: str) -> list[float]:
+        columns = self._profile(path, "none").columns
+        return [v for c in columns for v in (c.numbers.mean, c.numbers.deviation, c.minimum, c.maximum)]
+
+    def profile(self, path: str) -> list[float]:
+        columns = self._profile(path, "exact").columns
+        return [v for c in columns for v in (c.numbers.mean, c.numbers.deviation, *c.quantiles.values[1:4])]
+
+    def _profile(self, path: str, quantiles: str) -> Any:
+        from parquetry.foundation.profile import profile
+
+        return profile(path, features=list(self.data.features), quantiles=quantiles, engine=self.engine)
+
     def _fit(self, estimator: Any, path: str, target: str | None = None) -> Any:
         from parquetry.fitting import fit
 
