@@ -128,6 +128,14 @@ def _data(rest: list[str]) -> Result:
     return Result(0, {"data": rows})
 
 
+def _clean(rest: list[str]) -> Result:
+    from parquetry.foundation.clean_command import clean_command
+
+    if len(rest) < 2 or any(w.startswith("-") for w in rest[:2]):
+        raise Misuse("clean takes the data and the place to write to.", fix=f"As in: {VERBS['clean'].usage}")
+    return Result(0, clean_command(rest[0], rest[1], rest[2:]))
+
+
 def _version(rest: list[str]) -> Result:
     _no_more(rest, "version")
     print(f"parquetry {__version__} (Python {platform.python_version()})")
@@ -169,6 +177,11 @@ def _help() -> str:
 VERBS: Final = {
     "run": Verb("parquetry run JOB [flags]", "Run a job; its own flags: parquetry run JOB --help.", _run),
     "copy": Verb("parquetry copy JOB FILE.py", "Your own copy of a job, to change as you like.", _copy),
+    "clean": Verb(
+        "parquetry clean PATH TO --recipe FILE",
+        "Clean data by a recipe; [--engine E] [--workers N] [--memory SIZE] [--learned FILE] [--mode M] [--no-dropped].",
+        _clean,
+    ),
     "data": Verb("parquetry data", "The catalogue of data sets, and where each would come from.", _data),
     "version": Verb("parquetry version", "The versions of Parquetry and Python.", _version),
 }
