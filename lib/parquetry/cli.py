@@ -179,7 +179,7 @@ VERBS: Final = {
     "copy": Verb("parquetry copy JOB FILE.py", "Your own copy of a job, to change as you like.", _copy),
     "clean": Verb(
         "parquetry clean PATH TO --recipe FILE",
-        "Clean data by a recipe; [--engine E] [--workers N] [--memory SIZE] [--learned FILE] [--mode M] [--no-dropped].",
+        "Clean data by a recipe: [--engine E] [--workers N] [--memory S] [--learned FILE] [--mode M] [--no-dropped].",
         _clean,
     ),
     "data": Verb("parquetry data", "The catalogue of data sets, and where each would come from.", _data),

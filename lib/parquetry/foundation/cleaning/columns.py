@@ -185,7 +185,7 @@ class Filter(Step):
                     condition.holds(pa.array([], kind))
                 except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
                     reason = str(error).splitlines()[0].rstrip(".")
-                    yield f"column {name!r} is {kind}: {condition.op} {condition.value!r} does not go with it ({reason})"
+                    yield f"column {name!r} is {kind}: {condition.op} {condition.value!r} does not fit ({reason})"
 
     def touches(self, schema: pa.Schema) -> tuple[str, ...] | None:
         return ()

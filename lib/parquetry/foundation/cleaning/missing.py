@@ -171,7 +171,7 @@ class Missing(KeyedColumns):
     def placeholder(self, schema: pa.Schema) -> Learned:
         if not self.learns:
             return {}
-        return {"drop": []} if self.drop else {c: None for c in self.chosen(schema)}
+        return {"drop": []} if self.drop else dict.fromkeys(self.chosen(schema))
 
     def learn(self, schema: pa.Schema) -> Asking:
         names = self.chosen(schema)
