@@ -65,6 +65,10 @@ def run(local: Any, write_parquet: Any, tmp_path: Path) -> Run:
     return call
 
 
+def at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
+
+
 def values(found: Cleaned, name: str) -> list[Any]:
     return pa.concat_tables(found.dataset.batches()).column(name).to_pylist() if found.rows_out else []
 
@@ -76,7 +80,8 @@ def test_numbers_are_filled_as_pandas_does(run: Run, fill: str) -> None:
     found = run(table(), {"missing": {"columns": ["x", "f", "n"], "fill": fill, "indicator": True}})
     ours = found.dataset.to_pandas()
     for name in ("x", "f", "n"):
-        theirs = frame[name].fillna(getattr(frame[name].astype("float64"), fill)())
+        floats = frame[name].astype("float64")
+        theirs = floats.fillna(getattr(floats, fill)())
         np.testing.assert_allclose(ours[name].astype("float64"), theirs.astype("float64"), rtol=1e-6)
         assert ours[f"{name}_missing"].tolist() == frame[name].isna().tolist()
         assert found.steps[0]["cells"][name] == frame[name].isna().sum()
@@ -94,11 +99,8 @@ def test_modes_and_constants(run: Run) -> None:
     found = run(table(), {"missing": {"fill": "constant", "value": {"word": "?", "n": -1}}})
     assert values(found, "word") == frame["word"].fillna("?").tolist()
     assert values(found, "n") == frame["n"].fillna(-1).tolist()
-    assert values(run({"x": [1.0, float("nan"), None]}, {"missing": {"fill": "constant", "value": 7}}), "x") == [
-        1,
-        7,
-        7,
-    ]
+    gaps = run({"x": [1.0, float("nan"), None]}, {"missing": {"fill": "constant", "value": 7}})
+    assert values(gaps, "x") == [1, 7, 7]
 
 
 @pytest.mark.parametrize("way", ["forward", "backward"])
@@ -187,7 +189,8 @@ def test_duplicates(run: Run, keep: Any) -> None:
     rows = table().select(["word", "n", "f"]).set_column(2, "f", pa.array([0.0, -0.0] * 250))
     twice = pa.concat_tables([rows, rows.slice(100, 30)])
     found = run(twice, {"duplicates": {"keep": keep}})
-    assert found.dataset.to_pandas().equals(twice.to_pandas().drop_duplicates(keep=pandas_keep).reset_index(drop=True))
+    theirs = twice.to_pandas().drop_duplicates(keep=pandas_keep).reset_index(drop=True)
+    pd.testing.assert_frame_equal(found.dataset.to_pandas(), theirs, check_dtype=False)
     by_gaps = run(table(), {"duplicates": {"by": ["word", "n"], "keep": keep, "missing_keys": "equal"}})
     assert values(by_gaps, "key") == frame.drop_duplicates(["word", "n"], keep=pandas_keep)["key"].tolist()
 
@@ -265,10 +268,10 @@ def test_units(run: Run) -> None:
 @pytest.mark.parametrize("layout", ["%d/%m/%Y", "%Y-%j", "%b %d, %y %I:%M %p", "%d %B %Y %H:%M:%S.%f", "%d.%m.%Y %z"])
 def test_layouts_are_read_as_strptime_reads_them(layout: str) -> None:
     rng = np.random.default_rng(1)
-    days = [dt.datetime(1970, 1, 1) + dt.timedelta(minutes=int(m)) for m in rng.integers(0, 40_000_000, 300)]
+    days = [at("1970-01-01") + dt.timedelta(minutes=int(m)) for m in rng.integers(0, 40_000_000, 300)]
     zone = dt.timezone(dt.timedelta(hours=-3))
     texts = [(d.replace(tzinfo=zone) if "%z" in layout else d).strftime(layout) for d in days]
-    texts += ["31/02/2024", "2023-366", "Feb 30, 24 01:00 AM", "x", "01/13/2024", "Jan 1, 24 13:00 PM"]
+    texts += ["31/02/2024", "Feb 30, 24 01:00 AM", "x", "01/13/2024", "Jan 1, 24 13:00 PM"]
 
     def theirs(text: str) -> Any:
         try:
@@ -277,6 +280,8 @@ def test_layouts_are_read_as_strptime_reads_them(layout: str) -> None:
             return None
         return read.astimezone(dt.UTC).replace(tzinfo=None) if read.tzinfo else read
 
+    # 2023-366 is a day of 2024 to strptime; here it is none.
+    assert parsed(pa.array(["2023-366"]), Layout.of("%Y-%j")).to_pylist() == [None]
     assert parsed(pa.array(texts), Layout.of(layout)).to_pylist() == [theirs(t) for t in texts]
 
 
@@ -291,7 +296,7 @@ def test_dates(run: Run) -> None:
         .astype("datetime64[us, UTC]")
         .equals(wall.dt.tz_localize("Europe/Berlin").dt.tz_convert("UTC").astype("datetime64[us, UTC]"))
     )
-    assert ours["d_weekday"].iloc[:3].tolist() == (wall.dt.weekday + 1).iloc[:3].tolist()
+    assert ours["d_weekday"].iloc[:3].tolist() == (wall.dt.day_of_week + 1).iloc[:3].tolist()
     assert ours[["d_year", "d_week", "d_hour"]].iloc[0].tolist() == [2024, 1, 23]
     assert found.steps[0]["failed"] == {"d": 1}
     twofold = {"dates": {"columns": ["d"], "format": ["%d/%m/%Y", "%m/%d/%Y"], "to": "date", "on_failure": "missing"}}
@@ -303,11 +308,11 @@ def test_dates(run: Run) -> None:
 
 # --- text, categories, columns, rows --------------------------------------------------------
 def test_text(run: Run) -> None:
-    rows = {"t": ["  Ａ  b\t\nC ", "e\u0301", "N/A", "", None, "tel: 12-34"]}
+    rows = {"t": ["  \uff21  b\t\nC ", "e\u0301", "N/A", "", None, "tel: 12-34"]}
     found = run(rows, {"text": {"unicode": "NFKC", "strip": True, "collapse": True, "case": "lower",
                                 "regex": [{"pattern": r"(\d+)-(\d+)", "to": r"\1\2"}],
                                 "replace": {"n/a": "none"}, "empty_is_missing": True}})  # fmt: skip
-    assert values(found, "t") == ["a b c", "é", "none", None, None, "tel: 1234"]
+    assert values(found, "t") == ["a b c", "\u00e9", "none", None, None, "tel: 1234"]
     assert found.steps[0]["cells"] == {"t": 5}
 
 
@@ -316,7 +321,7 @@ def test_categories_and_new_data(run: Run, local: Any, write_parquet: Any, tmp_p
     found = run(table(), {"categories": {"columns": ["word"], "min_share": 0.1}})
     counts = frame["word"].value_counts(normalize=True)
     theirs = frame["word"].where(frame["word"].isna() | frame["word"].map(counts).ge(0.1), "other")
-    assert values(found, "word") == theirs.where(theirs.notna(), None).tolist()
+    assert found.dataset.to_pandas()["word"].equals(theirs)
     assert "unseen" not in found.steps[0]
     new = pqy.open_dataset(write_parquet({"word": ["a", "new", "d", None], "extra": [1, 2, 3, 4]}, "new", files=1))
     again = pqy.clean(new, found.recipe, to=tmp_path / "new-out", engine=local)
@@ -339,7 +344,7 @@ def test_categories_and_new_data(run: Run, local: Any, write_parquet: Any, tmp_p
         ([["n", "between", [5, 7]]], lambda f: f["n"].between(5, 7)),
         ([["x", "is_missing"]], lambda f: f["x"].isna()),
         ([["word", "matches", "^[ab]$"]], lambda f: f["word"].isin(["a", "b"])),
-        ([["when", ">=", dt.datetime(2024, 1, 2)]], lambda f: f["when"] >= "2024-01-02"),
+        ([["when", ">=", at("2024-01-02")]], lambda f: f["when"] >= "2024-01-02"),
     ],
 )
 def test_filters(run: Run, where: Any, pandas: Any) -> None:
@@ -366,15 +371,15 @@ def test_a_learned_recipe_is_saved_and_applied_without_learning(
     first.recipe.save(tmp_path / "learned.yaml")
     read = Recipe.of(tmp_path / "learned.yaml")
     assert read == first.recipe
-    new = write_parquet({"x": [None, 5.0], "n": [None, 1], "f": [99.0, 0.0], "when": [None, dt.datetime(2020, 1, 1)]})
+    new = write_parquet({"x": [None, 5.0], "n": [None, 1], "f": [99.0, 0.0], "when": [None, at("2020-01-01")]})
     rows = pa.parquet.read_table(new).cast(table().select(["x", "n", "f", "when"]).schema)
     again = pqy.clean(write_parquet(rows, "typed", files=1), read, to=tmp_path / "out", engine=local)
     learned: Any = first.recipe.learned
     assert values(again, "x") == [learned[0]["x"], 5.0]
     assert values(again, "n") == [learned[1]["n"], 1]
-    assert values(again, "when") == [learned[1]["when"], dt.datetime(2020, 1, 1)]
+    assert values(again, "when") == [learned[1]["when"], at("2020-01-01")]
     assert values(again, "f")[0] == np.float32(learned[2]["f"][1])
-    with pytest.raises(BadRecipe, match="(?s)learned on other columns.*'f' is double; it was float.*no column 'when'"):
+    with pytest.raises(BadRecipe, match=r"(?s)learned on other columns.*'f' is double; it was float.*no column 'when'"):
         pqy.clean(write_parquet({"x": [1.0], "n": [1], "f": [1.0]}, "other"), read, to=tmp_path / "no", engine=local)
     broken = (tmp_path / "learned.yaml").read_text().replace("  - x: ", "  - z: ")
     (tmp_path / "broken.yaml").write_text(broken)
@@ -420,7 +425,7 @@ def test_nothing_to_learn_from(run: Run) -> None:
     with pytest.raises(DegenerateColumn, match="all its values are missing"):
         run(empty, {"outliers": {"columns": ["x"]}})
     with pytest.raises(DegenerateColumn, match="quartiles' range of zero"):
-        run({"x": [1.0, 1.0, 1.0, 9.0]}, {"outliers": {}})
+        run({"x": [1.0, 1.0, 1.0, 1.0, 1.0, 9.0]}, {"outliers": {}})
     with pytest.raises(EmptyDataset, match="dropped them all"):
         run(empty, {"filter": {"where": [["w", "==", "z"]]}}, {"missing": {"columns": ["w"], "fill": "mode"}})
     with pytest.raises(NonFiniteValues, match="'x' holds infinity"):

@@ -182,7 +182,10 @@ def _step(item: Any, number: int) -> Step | list[str]:
     try:
         return kind.model_validate(dict(parameters or {}))
     except ValidationError as error:
-        return [f"step {number} ({name}): {_fault(e, kind)}" for e in error.errors()]
+        # A list whose only entry is wrong is also said to be too short.
+        others = {e["loc"][:1] for e in error.errors() if e["type"] != "too_short"}
+        faults = [e for e in error.errors() if e["type"] != "too_short" or e["loc"][:1] not in others]
+        return [f"step {number} ({name}): {_fault(e, kind)}" for e in faults]
 
 
 def _fault(error: ErrorDetails, kind: type[Step]) -> str:

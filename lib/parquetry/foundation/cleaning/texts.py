@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -95,7 +96,7 @@ class Text(ColumnStep):
 
     def _normal(self, column: Any) -> Any:
         if self.unicode is not None:
-            column = pc.utf8_normalize(column, form=self.unicode)
+            column = _normalized(column, self.unicode)
         if self.strip:
             column = pc.utf8_trim_whitespace(column)
         if self.collapse:
@@ -106,6 +107,15 @@ class Text(ColumnStep):
             column = pc.replace_substring_regex(column, step.pattern, step.to)
         column = mapped(column, self.replace) if self.replace else column
         return nulled(column, mask_of(pc.equal(column, ""))) if self.empty_is_missing else column
+
+
+def _normalized(column: pa.Array, form: Literal["NFC", "NFD", "NFKC", "NFKD"]) -> pa.Array:
+    """Unicode's normal form, by Python: Arrow's own (25.0) leaves NFC and NFKC decomposed."""
+    if pc.all(pc.string_is_ascii(column)).as_py() in (True, None):
+        return column
+    encoded = column.dictionary_encode()
+    values = [unicodedata.normalize(form, v) for v in encoded.dictionary.to_pylist()]
+    return pa.array(values, column.type).take(encoded.indices)
 
 
 def mapped(column: pa.Array, names: dict[str, str]) -> pa.Array:
