@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 import parquetry as pqy
-from parquetry.foundation.cleaning.recipe import KINDS
+from parquetry.foundation.cleaning.recipe import KINDS, Recipe
 
 STEPS: list[Any] = [
     {"mark_missing": {"columns": ["temp"], "values": [-200]}},
@@ -77,9 +77,11 @@ def test_all_steps_on_every_engine(
     for engine in (local, dask_engine, spark_engine):
         out = tmp_path / engine.name
         first = pqy.clean(data, STEPS, to=out / "train", engine=engine)
-        first.recipe.save(out / "learned.yaml")
+        # New data go through all that is learned but the last; the windows are two of the five.
+        learned: Any = first.recipe.learned
+        Recipe(first.recipe.steps[:15], learned[:15], first.recipe.columns).save(out / "learned.yaml")
         again = pqy.clean(new, out / "learned.yaml", to=out / "new", engine=engine)
-        assert again.recipe == first.recipe
+        assert again.recipe.learned == learned[:15]
         assert sorted(p.name for p in out.iterdir()) == ["learned.yaml", "new", "new.dropped", "train", "train.dropped"]
         for done, source in ((first, data), (again, new)):
             assert done.dropped is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -119,8 +119,9 @@ class Chain:
             if touched is None:
                 return self, tuple(schema.names)
             if link.step.drops or columns & set(touched):
-                kept.append(link)
-                columns |= set(link.step.reads(schema))
+                step = link.step.narrowed(columns)
+                kept.append(replace(link, step=step))
+                columns |= set(step.reads(schema))
         if not columns <= set(schema.names):
             # A step adds one of them: which, is not told.
             return self, tuple(schema.names)

@@ -8,7 +8,7 @@ must know of all rows it learns first, by Reductions, or gets as a patch (:mod:`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -130,6 +130,10 @@ class Step(BaseModel):
         """The columns that it needs to work."""
         return self.touches(schema) or ()
 
+    def narrowed(self, names: Collection[str]) -> Step:
+        """The same step where only some columns are of interest."""
+        return self
+
     def placeholder(self, schema: pa.Schema) -> Learned:
         """Stands for what is not learned yet, where only types matter."""
         return {}
@@ -186,6 +190,12 @@ class ColumnStep(Step):
 
     def touches(self, schema: pa.Schema) -> tuple[str, ...] | None:
         return self.chosen(schema)
+
+    def narrowed(self, names: Collection[str]) -> Step:
+        # A patch knows its columns by their places.
+        if self.columns is None or self.drops or self.keyed:
+            return self
+        return self.model_copy(update={"columns": tuple(c for c in self.columns if c in names)})
 
 
 def unknown(names: Sequence[str], schema: pa.Schema) -> Iterator[str]:
