@@ -509,3 +509,27 @@ def test_real_data(run: Run, real_data: Path) -> None:
     assert meters.any()
     assert ours[meters].notna().all()
     assert found.steps[0]["failed"]["total_sqft"] == int(ours.isna().sum())
+
+
+def test_titanic_learned_on_the_training_rows(run: Run, real_data: Path, local: Any, tmp_path: Path) -> None:
+    train, test = (pd.read_csv(real_data / "titanic" / f"{part}.csv") for part in ("train", "test"))
+    found = run(pa.Table.from_pandas(train, preserve_index=False),
+                "duplicates",
+                {"missing": {"drop": "columns", "above": 0.5}},
+                {"missing": {"columns": ["Age"], "fill": "median", "indicator": True}},
+                {"missing": {"columns": ["Embarked"], "fill": "mode"}},
+                {"missing": {"columns": ["Fare"], "fill": "mean"}},
+                {"outliers": {"columns": ["Fare"], "action": "clip"}},
+                {"text": {"columns": ["Name"], "regex": [{"pattern": r"^.*, ([^.]*)\..*$", "to": r"\1"}]}},
+                {"categories": {"columns": ["Name"], "min_share": 0.04}})  # fmt: skip
+    assert found.rows_dropped == 0
+    pa.parquet.write_table(pa.Table.from_pandas(test, preserve_index=False), tmp_path / "test.parquet")
+    again = pqy.clean(tmp_path / "test.parquet", found.recipe, to=tmp_path / "test-out", engine=local)
+    ours = again.dataset.to_pandas()
+    assert "Cabin" not in ours
+    low, high = bounds(train["Fare"], "iqr")
+    np.testing.assert_allclose(ours["Age"], test["Age"].fillna(train["Age"].median()))
+    np.testing.assert_allclose(ours["Fare"], test["Fare"].fillna(train["Fare"].mean()).clip(low, high))
+    assert ours["Age_missing"].tolist() == test["Age"].isna().tolist()
+    assert set(ours["Name"]) == {"Mr", "Miss", "Mrs", "Master", "other"}
+    assert again.steps[-1]["unseen"] == {"Name": 1}  # Dona

@@ -135,6 +135,9 @@ class Duplicates(KeyedStep):
             return self
         return self.model_copy(update={"by": tuple(schema.names), "missing_keys": "equal"})
 
+    def remembered(self, schema: pa.Schema) -> Step:
+        return self  # whole rows of new data are compared by the columns that those have
+
     def problems(self, schema: pa.Schema) -> Iterator[str]:
         whole = self.settled(schema)
         assert isinstance(whole, Duplicates)  # noqa: S101 (for the type checker)

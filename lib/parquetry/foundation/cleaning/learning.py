@@ -51,7 +51,7 @@ def prepare(recipe: Recipe, data: Dataset, engine: Engine, scratch: str) -> tupl
             recipe = _learn(recipe, group, chain, data, engine)
             known |= {i, *(j for j, _, _ in group)}
         step, values = recipe.steps[i].settled(schema), (recipe.learned or ())[i]
-        recipe = recipe.with_step(i, step, values)
+        recipe = recipe.with_step(i, recipe.steps[i].remembered(schema), values)
         patch = None
         if isinstance(step, KeyedStep) and step.keyed:
             patch = _patch(step, schema, chain, data, engine, f"{scratch}/step-{i + 1}")
@@ -121,8 +121,8 @@ def _learn(
                 break
             behind = Behind(shorter, [(work.reduction, work.view) for work in works])
             (answers,) = run_pass(engine, [(behind, outer)], label=label)
-    for (i, step, _), values in zip(group, found, strict=True):
-        recipe = recipe.with_step(i, step, values)
+    for (i, _, _), values in zip(group, found, strict=True):
+        recipe = recipe.with_step(i, recipe.steps[i], values)
     return recipe
 
 

@@ -21,6 +21,7 @@ from parquetry.foundation.cleaning.step import (
     ColumnStep,
     Context,
     Learned,
+    Step,
     array_of,
     is_real,
     mask_of,
@@ -159,6 +160,10 @@ class Missing(KeyedColumns):
                     yield f"there is no value for column {name!r}"
                 elif name in schema.names and _scalar(self._constant(name), schema.field(name).type) is None:
                     yield f"column {name!r} is {schema.field(name).type}: {self._constant(name)!r} is none"
+
+    def remembered(self, schema: pa.Schema) -> Step:
+        # Which columns to drop is learned; new data may lack those that stay, as a target.
+        return self if self.drop == "columns" else self.settled(schema)
 
     def touches(self, schema: pa.Schema) -> tuple[str, ...] | None:
         if self.drop is not None:

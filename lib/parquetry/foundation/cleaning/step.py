@@ -118,6 +118,10 @@ class Step(BaseModel):
         """The same step with every column named that it works on."""
         return self
 
+    def remembered(self, schema: pa.Schema) -> Step:
+        """The step as a learned recipe keeps it: settled, so that other columns of new data are left alone."""
+        return self.settled(schema)
+
     def learns_from(self, schema: pa.Schema) -> tuple[str, ...]:
         """The columns whose values it learns from."""
         return ()
