@@ -17,6 +17,7 @@ _HOME = {
     "Block": "dataset",
     "Reduction": "reduction",
     "open_engine": "engine",
+    "clean": "foundation.clean",
     "fit": "fitting",
     "predict": "scoring",
     "evaluate": "scoring",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from parquetry.engine import open_engine
     from parquetry.errors import ParquetryError
     from parquetry.fitting import fit
+    from parquetry.foundation.clean import clean
     from parquetry.foundation.profile import Profile, profile
     from parquetry.reduction import Reduction
     from parquetry.scoring import evaluate, predict

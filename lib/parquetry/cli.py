@@ -165,6 +165,14 @@ def _split(rest: list[str], flags: Sequence[str], verb: str) -> tuple[list[str],
     return words, found
 
 
+def _clean(rest: list[str]) -> Result:
+    from parquetry.foundation.clean_command import clean_command
+
+    if len(rest) < 2 or any(w.startswith("-") for w in rest[:2]):
+        raise Misuse("clean takes the data and the place to write to.", fix=f"As in: {VERBS['clean'].usage}")
+    return Result(0, clean_command(rest[0], rest[1], rest[2:]))
+
+
 def _version(rest: list[str]) -> Result:
     _no_more(rest, "version")
     print(f"parquetry {__version__} (Python {platform.python_version()})")
@@ -210,6 +218,11 @@ VERBS: Final = {
         "parquetry profile PATH [--target COLUMN] [--quantiles exact|sketch|none] [--engine ENGINE] [--to FOLDER]",
         "Know a table: every column, correlations, the target, what to look at; --to leaves a page.",
         _profile,
+    ),
+    "clean": Verb(
+        "parquetry clean PATH TO --recipe FILE",
+        "Clean data by a recipe: [--engine E] [--workers N] [--memory S] [--learned FILE] [--mode M] [--no-dropped].",
+        _clean,
     ),
     "data": Verb("parquetry data", "The catalogue of data sets, and where each would come from.", _data),
     "version": Verb("parquetry version", "The versions of Parquetry and Python.", _version),

@@ -189,6 +189,14 @@ class BadConfig(ParquetryError, ValueError):
     """A job's flags, file or environment hold wrong settings; all are listed."""
 
 
+class BadRecipe(ParquetryError, ValueError):
+    """A cleaning recipe is wrong, or does not fit the columns; all that is wrong is listed."""
+
+
+class BadValue(ParquetryError, ValueError):
+    """A value cannot be read as what a cleaning step makes of it."""
+
+
 class DownloadFailed(ParquetryError, ConnectionError):
     """A catalogue data set could not be fetched, or its digest does not match."""
 

@@ -1,0 +1,1 @@
+"""The steps of cleaning, one technique a file; :func:`parquetry.clean` runs recipes of them."""

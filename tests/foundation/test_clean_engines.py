@@ -1,0 +1,102 @@
+"""One recipe of all steps on the three engines: the same rows, counts and learned recipe; nothing lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+import parquetry as pqy
+from parquetry.foundation.cleaning.recipe import KINDS, Recipe
+
+STEPS: list[Any] = [
+    {"mark_missing": {"columns": ["temp"], "values": [-200]}},
+    {"text": {"columns": ["city"], "unicode": "NFKC", "strip": True, "collapse": True, "case": "lower"}},
+    {"types": {"columns": {"id": "integer", "flag": "boolean"}, "on_failure": "missing"}},
+    {"numbers": {"columns": ["weight"], "units": {"kg": 1, "g": 0.001}, "on_failure": "missing"}},
+    {"units": {"columns": {"temp": {"factor": 1.8, "offset": 32, "to": "fahrenheit"}}}},
+    {"dates": {"columns": ["seen"], "format": "%d.%m.%Y %H:%M", "timezone": "Europe/Berlin",
+               "ambiguous": "earliest", "parts": ["month"]}},
+    {"missing": {"columns": ["temp"], "fill": "forward", "by": ["city"], "order": ["seen"], "indicator": True}},
+    {"missing": {"columns": ["place"], "fill": "backward", "by": ["city", "flag"], "order": ["seen", "temp"],
+                 "missing_keys": "equal"}},
+    {"missing": {"columns": ["weight"], "fill": "median"}},
+    {"missing": {"columns": ["temp", "fahrenheit"], "fill": "mean"}},
+    {"missing": {"columns": ["place"], "fill": "mode"}},
+    {"missing": {"drop": "columns", "above": 0.9}},
+    {"outliers": {"columns": ["temp"], "method": "mad", "action": "clip"}},
+    {"outliers": {"columns": ["fahrenheit"], "method": "zscore", "k": 2, "action": "drop"}},
+    {"outliers": {"columns": ["weight"], "method": "iqr", "action": "flag"}},
+    "duplicates",
+    {"duplicates": {"by": ["city", "seen"], "keep": "none"}},
+    {"duplicates": {"by": ["id"], "order": ["seen"], "keep": "last", "missing_keys": "keep"}},
+    {"categories": {"columns": ["place"], "top": 3}},
+    {"rename": {"columns": {"city": "town"}}},
+    {"drop": {"columns": ["flag"]}},
+    {"select": {"columns": ["id", "town", "place", "temp", "temp_missing", "weight", "weight_outlier", "seen",
+                            "seen_month"]}},
+    {"filter": {"where": [["temp", ">", 5], ["town", "in", ["rome", "köln"]]], "match": "any"}},
+]  # fmt: skip
+
+
+def rows(n: int = 3_000, seed: int = 0) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    gaps = lambda share: rng.random(n) < share  # noqa: E731
+    ids = [str(i) for i in rng.integers(0, n, n)]
+    day, month, hour = rng.integers(1, 29, n), rng.integers(1, 13, n), rng.integers(0, 24, n)
+    temp = np.where(gaps(0.1), -200.0, rng.normal(12, 8, n))
+    table = pa.table(
+        {
+            "id": pa.array(np.where(gaps(0.02), "x", ids), mask=gaps(0.02)),
+            "city": rng.choice(
+                ["Rome ", " rome", "Köln", "ko\u0308ln".replace("ko", "KO"), "\uff30aris", "New  York"], n
+            ),
+            "place": pa.array(rng.choice(list("abcdef"), n, p=[0.4, 0.3, 0.1, 0.1, 0.05, 0.05]), mask=gaps(0.3)),
+            "temp": pa.array(temp, mask=gaps(0.05)),
+            "weight": rng.choice(
+                ["5 kg", "900 g", "12.5 kg", "70 kg", "7", ""], n, p=[0.3, 0.3, 0.3, 0.01, 0.05, 0.04]
+            ),
+            "flag": pa.array(rng.choice(["yes", "No", "1", "?"], n)),
+            "seen": [f"{d}.{m:02d}.2024 {h:02d}:30" for d, m, h in zip(day, month, hour, strict=True)],
+            "empty": pa.nulls(n, pa.float64()),
+        }
+    )
+    return pa.concat_tables([table, table.slice(n // 2, 50)])
+
+
+def test_all_steps_on_every_engine(
+    local: Any, dask_engine: Any, spark_engine: Any, write_parquet: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("parquetry.reduction.BUNDLE_BYTES", 60_000)  # several bundles of several row groups
+    assert {next(iter(s)) if isinstance(s, dict) else s for s in STEPS} == set(KINDS)
+    data = pqy.open_dataset(write_parquet(rows(), files=3, row_group_size=400))
+    new = pqy.open_dataset(write_parquet(rows(900, seed=1), "new", files=2, row_group_size=200))
+    found = {}
+    for engine in (local, dask_engine, spark_engine):
+        out = tmp_path / engine.name
+        first = pqy.clean(data, STEPS, to=out / "train", engine=engine)
+        # New data go through all that is learned but the last; the windows are two of the five.
+        learned: Any = first.recipe.learned
+        Recipe(first.recipe.steps[:15], learned[:15], first.recipe.columns).save(out / "learned.yaml")
+        again = pqy.clean(new, out / "learned.yaml", to=out / "new", engine=engine)
+        assert again.recipe.learned == learned[:15]
+        assert sorted(p.name for p in out.iterdir()) == ["learned.yaml", "new", "new.dropped", "train", "train.dropped"]
+        for done, source in ((first, data), (again, new)):
+            assert done.dropped is not None
+            assert done.rows_in == source.num_rows == done.dataset.num_rows + done.dropped.num_rows
+        tables = [read(d) for d in (first.dataset, first.dropped, again.dataset, again.dropped)]
+        found[engine.name] = (tables, first.summary(), again.summary(), (out / "learned.yaml").read_text())
+    ours = found["local"]
+    assert all(step["rows_dropped"] for step in ours[1]["steps"] if step["step"].split()[1] in ("filter", "duplicates"))
+    assert all(step["rows_touched"] for step in ours[1]["steps"][:4] + ours[1]["steps"][5:11])
+    for name in ("dask", "spark"):
+        for mine, theirs in zip(ours[0], found[name][0], strict=True):
+            assert mine.equals(theirs), name
+        assert found[name][1:] == ours[1:], name
+
+
+def read(data: Any) -> pa.Table:
+    """The rows in their order, without the borders of files and row groups."""
+    return pa.concat_tables([data.schema.empty_table(), *data.batches()]).combine_chunks()
