@@ -18,7 +18,8 @@ from parquetry.foundation.csv_scan import GOOD, Marks, split
 SAMPLE = 2**18
 """Bytes of a file's beginning that are looked at."""
 DELIMITERS = (",", ";", "\t", "|")
-_ROWS = 200
+_ROWS = 100
+_SHORT = 2**16
 _LONGEST_NAME = 100
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -146,6 +147,8 @@ def detect(sample: bytes, name: str, told: Told, *, whole: bool) -> Dialect:
     """
     encoding, bom, notes = _encoding(sample, told)
     text = sample[bom:]
+    if len(text) > _SHORT and (b"\n" in text[:_SHORT] or b"\r" in text[:_SHORT]) and not wide(encoding):
+        text, whole = text[:_SHORT], False
     if wide(encoding):
         text = text.decode(encoding, "replace").encode()
     if not text.strip():

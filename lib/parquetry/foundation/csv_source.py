@@ -183,16 +183,17 @@ def _look(
 
 def _dialect(sample: bytes, name: str, told: Told, before: Sequence[TextFile]) -> Dialect:
     """A file's own dialect; few rows say little, so a file with the first one's header is read like it."""
-    found = detect(sample, name, told, whole=len(sample) < SAMPLE)
+    whole = len(sample) < SAMPLE
     first = before[0].dialect if before else None
-    if first is None or found.wide:
-        return found
-    same = Told(first.delimiter, first.quote, first.escape, told.header, told.encoding or found.encoding, told.names)
-    again = detect(sample, name, same, whole=len(sample) < SAMPLE)
-    if not first.header and told.header is None and told.names is None and len(again.names) == len(first.names):
-        # The first has no header: then neither has this one, unless its names are others than made up.
-        return detect(sample, name, replace(same, header=False), whole=len(sample) < SAMPLE)
-    return again if again.given == first.given and first.header else found
+    if first is None or first.wide:
+        return detect(sample, name, told, whole=whole)
+    # Encoding and line ends are the file's own; an empty file says so here.
+    like = Told(first.delimiter, first.quote, first.escape, told.header, told.encoding, told.names)
+    if first.header:
+        again = detect(sample, name, replace(like, header=True), whole=whole) if told.header is None else None
+        return again if again is not None and again.given == first.given else detect(sample, name, told, whole=whole)
+    again = detect(sample, name, replace(like, header=False), whole=whole)
+    return again if len(again.names) == len(first.names) else detect(sample, name, told, whole=whole)
 
 
 def _same_columns(first: TextFile, dialect: Dialect, name: str) -> None:
