@@ -171,7 +171,9 @@ class Contract(BaseModel):
         if not names:
             raise ValueError("a contract without columns")
         lowered = [n.lower() for n in names]
-        twice = next((n for n in names if lowered.count(n.lower()) > 1), None) if len(set(lowered)) < len(names) else None
+        twice = (
+            next((n for n in names if lowered.count(n.lower()) > 1), None) if len(set(lowered)) < len(names) else None
+        )
         if twice is not None:
             raise ValueError(f"the column {twice!r} stands there twice; upper and lower case are the same")
         for name in (n for key in self.unique for n in key):
@@ -292,7 +294,9 @@ class Contract(BaseModel):
         for c in self.columns[:200]:
             words = [c.dtype if c.nullable else f"{c.dtype}, never missing"]
             words += [f"missing: {', '.join(repr(m) for m in c.missing)}"] if c.missing not in ([""], []) else []
-            words += [f"{name} {getattr(c, name)}" for name in ("min", "max", "date_format") if getattr(c, name) is not None]
+            words += [
+                f"{name} {getattr(c, name)}" for name in ("min", "max", "date_format") if getattr(c, name) is not None
+            ]
             words += [f"decimal {c.decimal!r}"] if c.decimal != "." else []
             words += [f"thousands {c.thousands!r}"] if c.thousands else []
             words += [f"without {' '.join(c.strip)}"] if c.strip else []
@@ -354,7 +358,9 @@ def _checked(array: pa.Array, column: Column, reasons: _Reasons, *, done: bool) 
             array, bad = array, np.zeros(len(array), dtype=bool)
         else:
             array, bad = casting.read(pc.cast(texts, pa.string()), column)
-        reasons.add(bad, f"{column.name}: not a {column.dtype}" if column.dtype != "text" else f"{column.name}: no text")
+        reasons.add(
+            bad, f"{column.name}: not a {column.dtype}" if column.dtype != "text" else f"{column.name}: no text"
+        )
     if not column.nullable and array.null_count:
         # What could not be read is null too, and has its reason already.
         reasons.add(casting.as_mask(pc.is_null(array)), f"{column.name}: missing")
@@ -389,5 +395,3 @@ def _check_values(array: pa.Array, column: Column, reasons: _Reasons) -> None:
 def no_rejects() -> pa.Table:
     """An empty table of rejected rows."""
     return REJECTS.empty_table()
-
-

@@ -207,7 +207,9 @@ def cut(
     return [(file, c or []) for file, c in zip(settled, cuts, strict=True)]
 
 
-def bundled(items: Sequence[tuple[int, TextFile, int, int]], most: int) -> Iterator[list[tuple[int, TextFile, int, int]]]:
+def bundled(
+    items: Sequence[tuple[int, TextFile, int, int]], most: int
+) -> Iterator[list[tuple[int, TextFile, int, int]]]:
     """Consecutive stretches of small files together."""
     bundle: list[tuple[int, TextFile, int, int]] = []
     size = 0

@@ -198,7 +198,19 @@ def guess_encoding(samples: Sequence[bytes]) -> str:
     return codecs.lookup(best.encoding).name if best is not None else "cp1252"
 
 
-_COMMON = ("cp1252", "latin_1", "cp1250", "cp1251", "cp1253", "cp1254", "cp437", "shift_jis", "gb18030", "big5", "euc_kr")
+_COMMON = (
+    "cp1252",
+    "latin_1",
+    "cp1250",
+    "cp1251",
+    "cp1253",
+    "cp1254",
+    "cp437",
+    "shift_jis",
+    "gb18030",
+    "big5",
+    "euc_kr",
+)
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -224,9 +236,7 @@ def _line_ends(text: bytes) -> str:
     return " and ".join(name for name, count in counts.items() if count) or "LF"
 
 
-def _characters(
-    text: bytes, name: str, told: Told, encoding: str, *, whole: bool
-) -> tuple[str, str, str, list[str]]:
+def _characters(text: bytes, name: str, told: Told, encoding: str, *, whole: bool) -> tuple[str, str, str, list[str]]:
     """Delimiter, quote and escape: those under which most records have the same number of values."""
     tabs = any(part in ("tsv", "tab") for part in name.lower().split(".")[1:])
     delimiters = (told.delimiter,) if told.delimiter is not None else (("\t",) if tabs else DELIMITERS)
@@ -298,7 +308,9 @@ def _with_header(dialect: Dialect, text: bytes, name: str, told: Told, *, bom: i
         header, note = _is_header(cells)
         notes += [note] if note else []
     after = records.starts.tolist()[1] if len(records.starts) > 1 else len(text)
-    start, line = (after, int(records.lines[1]) + 1 if len(records.lines) > 1 else records.line + 1) if header else (0, 1)
+    start, line = (
+        (after, int(records.lines[1]) + 1 if len(records.lines) > 1 else records.line + 1) if header else (0, 1)
+    )
     given = tuple(c.strip() for c in cells[0]) if header else ()
     names = told.names or (usable_names(given, notes) if header else _made_up(cells))
     return replace(
@@ -345,7 +357,10 @@ def _is_header(cells: list[list[str]]) -> tuple[bool, str | None]:
     names = [c.strip() for c in first]
     if len(set(names)) == len(names) and all(names):
         return True, "the first line is taken for the names; say header=False if it is a row"
-    return True, "the first line is taken for the names, though some are empty or the same; say header=False if it is a row"
+    return (
+        True,
+        "the first line is taken for the names, though some are empty or the same; say header=False if it is a row",
+    )
 
 
 def _made_up(cells: list[list[str]]) -> tuple[str, ...]:

@@ -153,7 +153,9 @@ def reading(name: str) -> Iterator[None]:
         yield
     except (EOFError, zlib.error, OSError, UnicodeError, pa.ArrowException) as error:
         raise MalformedText(
-            f"{name} cannot be read to its end.", why=f"{error}.", fix="Fetch it again, or check what kind of file it is."
+            f"{name} cannot be read to its end.",
+            why=f"{error}.",
+            fix="Fetch it again, or check what kind of file it is.",
         ) from error
 
 
@@ -178,7 +180,9 @@ class _Block:
     def careful(self, contract: Contract | None, records: Records) -> Parsed:
         """The rows of records that have been split already."""
         reasons = self._reasons(records)
-        good = np.array([r is None for r in reasons], dtype=bool) if reasons else np.ones(len(records.starts), dtype=bool)
+        good = (
+            np.array([r is None for r in reasons], dtype=bool) if reasons else np.ones(len(records.starts), dtype=bool)
+        )
         if not reasons:
             found = self._fast(contract, len(records.starts), records)
             if found is not None:

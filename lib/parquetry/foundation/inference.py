@@ -94,9 +94,7 @@ def ways() -> dict[str, Column]:
         if sign or (decimal, thousands) != (".", ""):
             name = f"{dtype} {sign} {decimal} {thousands}"
             strip = [sign] if sign else []
-            found[name] = Column(
-                name="x", dtype=dtype, decimal=decimal, thousands=thousands, strip=strip, missing=[]
-            )  # type: ignore[arg-type]
+            found[name] = Column(name="x", dtype=dtype, decimal=decimal, thousands=thousands, strip=strip, missing=[])  # type: ignore[arg-type]
     for form in _formats():
         dtype = "timestamp" if "%H" in form or "%I" in form else "date"
         found[f"dated {form}"] = Column(name="x", dtype=dtype, date_format=form, missing=[])
@@ -282,7 +280,9 @@ def _may_fit(text: str, column: Column) -> bool:
     if column.date_format is not None:
         separators = [c for c in ("/", "-", ".", ":") if c in column.date_format]
         words = "%b" in column.date_format or "%B" in column.date_format or "%p" in column.date_format
-        return any(map(str.isdigit, text)) and all(c in text for c in separators) and words == any(map(str.isalpha, text))
+        return (
+            any(map(str.isdigit, text)) and all(c in text for c in separators) and words == any(map(str.isalpha, text))
+        )
     if column.dtype in ("int64", "float64"):
         letters = sum(map(str.isalpha, text))
         return letters <= 1 or (casting.plain(column) and text.lower().lstrip("+-") in ("nan", "inf", "infinity"))
@@ -411,4 +411,10 @@ def _proven_decimal(seen: Any) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime.date) else value if isinstance(value, int | float) else str(value)
+    return (
+        value.isoformat()
+        if isinstance(value, datetime.date)
+        else value
+        if isinstance(value, int | float)
+        else str(value)
+    )

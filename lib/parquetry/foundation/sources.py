@@ -85,6 +85,9 @@ class Piece(Protocol):
     def file(self) -> str:
         """The file's name as the user knows it."""
 
+    # A piece that is read by Python code, one row after another, says ``holds_gil = True``:
+    # an engine then does better with processes than with threads.
+
     @property
     def size(self) -> int:
         """About how many bytes it holds, uncompressed: small pieces travel together."""
