@@ -61,6 +61,11 @@ def plain(column: Any) -> bool:
     return bool(ordinary and column.dtype in ("int64", "float64", "date", "timestamp", "timestamp_utc"))
 
 
+def plain_boolean(column: Any) -> bool:
+    """Whether a column's booleans are written as true and false."""
+    return bool(column.dtype == "bool" and column.true_words == ["true"] and column.false_words == ["false"])
+
+
 def read(values: pa.Array, column: Any) -> tuple[pa.Array, Mask]:
     """Texts as values of a column.
 

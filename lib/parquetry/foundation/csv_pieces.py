@@ -255,6 +255,8 @@ class _Block:
                 include_columns=list(self.columns),
                 null_values=marks,
                 strings_can_be_null=nulls,
+                true_values=["true", "True", "TRUE"],
+                false_values=["false", "False", "FALSE"],
                 check_utf8=True,
             ),
         )
@@ -333,7 +335,7 @@ def _told(
     """
     if contract is None:
         return dict.fromkeys(columns, pa.string()), [], False, frozenset()
-    plain = [c for c in contract.columns if casting.plain(c)]
+    plain = [c for c in contract.columns if casting.plain(c) or casting.plain_boolean(c)]
     usual = Counter(tuple(c.missing) for c in plain)
     marks = list(max(usual, key=lambda m: usual[m])) if usual else [""]
     direct: list[Column] = [c for c in plain if c.missing == marks]

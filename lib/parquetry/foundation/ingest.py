@@ -280,6 +280,9 @@ def _written(
 
 def _run(work: _Work, writer: PartWriter, aside: PartWriter) -> Outcome:
     keys = KeyFiles(writer.filesystem, writer.folder, writer.token) if work.contract.keys else None
+    # Measures seldom repeat: looking for their distinct values costs a tenth of the whole and saves nothing.
+    coded = tuple(f.name for f in writer.schema if not pa.types.is_floating(f.type) and not pa.types.is_integer(f.type))
+    writer = replace(writer, dictionary=coded)
     task = _IngestTask(work.contract, writer, aside, keys, stop=work.limit.first)
     outcomes: list[Outcome] = []
     total = Outcome()
