@@ -7,7 +7,7 @@ in a day-first date) is refused here.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -42,7 +42,7 @@ _ARROW = {
     "timestamp_utc": pa.timestamp("us", tz="UTC"),
 }
 _PARTS = {"%Y": r"\d{4}", "%m": r"\d{1,2}", "%d": r"\d{1,2}", "%H": r"\d{1,2}", "%M": r"\d{1,2}", "%S": r"\d{1,2}"}
-_GROUPED = {",": ",", ".": r"\.", " ": "[  \u202f]", "'": "['’]"}
+_GROUPED = {",": ",", ".": r"\.", " ": "[  \u202f]", "'": "['\u2019]"}
 
 
 def arrow_type(dtype: str) -> pa.DataType | None:
@@ -225,11 +225,11 @@ def _one_by_one(words: pa.Array, form: str, kind: pa.DataType) -> pa.Array:
                     pa.timestamp("us"))  # fmt: skip
 
 
-def _strptime(word: str | None, form: str, *, zoned: bool) -> datetime.datetime | None:
+def _strptime(word: str | None, form: str, *, zoned: bool) -> dt.datetime | None:
     try:
-        found = datetime.datetime.strptime(word, form) if word is not None else None  # noqa: DTZ007
+        found = dt.datetime.strptime(word, form) if word is not None else None  # noqa: DTZ007
     except ValueError:
         return None
     if found is None or (found.tzinfo is None) == zoned:
         return None
-    return found.astimezone(datetime.UTC).replace(tzinfo=None) if zoned else found
+    return found.astimezone(dt.UTC).replace(tzinfo=None) if zoned else found

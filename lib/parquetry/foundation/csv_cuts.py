@@ -1,7 +1,7 @@
 """Where text files are cut: at the ends of records, found in one pass over all bytes by the engine.
 
 Each task looks at whole lines of one stretch of a file, as if they began outside of quotation
-marks; where that does not fit, also as if they began inside. The driver then follows the states
+marks, and as if they began inside. The driver then follows the states
 from stretch to stretch. Only a file whose quotation marks do not add up is walked through from its
 beginning, by one task.
 """
@@ -148,7 +148,8 @@ def _seen(data: bytes, start: int, stop: int, marks: Marks) -> _Stretch:
         strange = tuple(m.group()[:500] for _, m in zip(range(_STRANGE_LINES), _STRANGE.finditer(data)))
     quotes = marks.quote >= 0 and marks.quote in data
     outside = (None if quotes else _counted(data)) or _survey(data, marks, RECORD)
-    inside = _survey(data, marks, QUOTED) if quotes and outside[0] == SPOILED else None
+    # Most often it is spoiled at the first mark, and so costs nothing.
+    inside = _survey(data, marks, QUOTED) if quotes else None
     return _Stretch(start, stop, outside, inside, quotes, plain, utf8, strange)
 
 
