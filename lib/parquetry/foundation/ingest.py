@@ -202,7 +202,7 @@ class Limit:
         if match is None or isinstance(given, bool):
             raise BadParameter(f"max_bad={given!r} is no limit.", fix="Pass a number of rows, or a share as '1%'.")
         value = float(match[1])
-        if match[2] or (isinstance(given, float) and not value.is_integer()):
+        if match[2] or not value.is_integer():
             share = value / 100 if match[2] else value
             if share > 1:
                 raise BadParameter(f"max_bad={given!r} is more than all rows.", fix="Pass a share as '1%'.")
