@@ -354,7 +354,11 @@ def test_csv_spectrum(real_data, tmp_path, local):
     files = sorted((real_data / "csv-spectrum" / "csvs").glob("*.csv"))
     assert len(files) == 12
     for file in files:
-        done = ingest(file, tmp_path / file.stem, engine=local, format="parquet", contract=as_text(file))
+        source, content = tmp_path / file.name, file.read_bytes()
+        # A copy whose line ends have been made Unix's gets its own back.
+        restored = file.stem.endswith("_crlf") and b"\r" not in content
+        source.write_bytes(content.replace(b"\n", b"\r\n") if restored else content)
+        done = ingest(source, tmp_path / file.stem, engine=local, format="parquet", contract=as_text(source))
         expected = json.loads((real_data / "csv-spectrum" / "json" / f"{file.stem}.json").read_text())
         expected = expected if isinstance(expected, list) else [expected]
         if file.stem == "location_coordinates":  # its JSON has another telephone number than its CSV

@@ -80,7 +80,7 @@ class Column(BaseModel):
     unique: bool = False
     date_format: str | None = None
     decimal: Literal[".", ","] = "."
-    thousands: str = Field("", max_length=1)
+    thousands: str = Field(default="", max_length=1)
     strip: list[str] = Field(default_factory=list)
     true_words: list[str] = Field(default_factory=lambda: ["true"])
     false_words: list[str] = Field(default_factory=lambda: ["false"])
@@ -190,7 +190,7 @@ class Contract(BaseModel):
         """What was seen and not decided."""
         return [f"{c.name}: {c.note}" for c in self.columns if c.note]
 
-    def schema(self, source: pa.Schema) -> pa.Schema:
+    def arrow_schema(self, source: pa.Schema) -> pa.Schema:
         """The dataset's schema.
 
         Raises

@@ -336,8 +336,8 @@ def _told(
     if contract is None:
         return dict.fromkeys(columns, pa.string()), [], False, frozenset()
     plain = [c for c in contract.columns if casting.plain(c) or casting.plain_boolean(c)]
-    usual = Counter(tuple(c.missing) for c in plain)
-    marks = list(max(usual, key=lambda m: usual[m])) if usual else [""]
+    usual = Counter(tuple(c.missing) for c in plain).most_common(1)
+    marks = list(usual[0][0]) if usual else [""]
     direct: list[Column] = [c for c in plain if c.missing == marks]
     typed = {c.name for c in direct}
     texts = [c for c in contract.columns if c.name not in typed]
