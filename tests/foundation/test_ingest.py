@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from parquetry import cli
+from parquetry import cli, open_dataset
 from parquetry.errors import (
     BadParameter,
     BadRows,
@@ -28,7 +28,7 @@ from parquetry.foundation import csv_pieces
 from parquetry.foundation.contract import Contract
 from parquetry.foundation.csv_cuts import cut
 from parquetry.foundation.ingest import Limit, ingest
-from parquetry.foundation.quarantine import export_csv
+from parquetry.foundation.quarantine import FolderWrite, export_csv
 from parquetry.foundation.sources import open_source
 
 
@@ -301,6 +301,27 @@ def test_files_with_other_columns_are_named(tmp_path, local):
     (tmp_path / "in" / "c.csv").write_text("x,z\n1,2\n")
     with pytest.raises(SchemaDrift, match=r"c\.csv has the columns \['x', 'z'\]"):
         ingest(tmp_path / "in", tmp_path / "out2", engine=local)
+
+
+def test_what_a_lost_try_has_left_is_not_read_as_rows(tmp_path, local):
+    place = FolderWrite(tmp_path / "out", "fail")
+
+    def write(writer):
+        lost = writer.write(0, [pa.table({"a": [1, 2]})])
+        assert lost[0].rows == 2
+        return writer.write(0, [pa.table({"a": [1, 2]})])
+
+    place.run(pa.schema([("a", pa.int64())]), write)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert rows(open_dataset(tmp_path / "out")) == [(1,), (2,)]
+
+
+def test_a_table_of_bad_rows_alone(tmp_path, local):
+    for form in ("delta", "parquet"):
+        folder = tmp_path / form
+        folder.mkdir()
+        done = bring(folder, "a\nx\ny\n", local, contract={"columns": [{"name": "a", "dtype": "int64"}]}, format=form)
+        assert (done.accepted, done.quarantined, rows(done.dataset)) == (0, 2, [])
 
 
 def test_outputs_are_not_replaced_unasked(tmp_path, local):

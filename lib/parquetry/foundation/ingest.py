@@ -124,7 +124,8 @@ def ingest(
         The most rows that may be quarantined: a number, or a share as ``"1%"``.
     format : {"delta", "parquet"}, default "delta"
     mode : {"fail", "append", "overwrite"}, default "fail"
-        What becomes of a table that is there; ``"append"`` is for Delta only.
+        What becomes of a table that is there; ``"append"`` is for Delta only, and keys that must be
+        unique are then compared among the new rows alone.
     quarantine : path or URL, default None
         Where rejected rows go; None for ``to`` with ``-quarantine`` behind it.
     decimal : {".", ","}, default None

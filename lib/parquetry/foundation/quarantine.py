@@ -77,17 +77,21 @@ class FolderWrite:
 
     def run(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[Part]]) -> None:
         """Let ``write`` make the parts, then rename the folder; what failed is removed."""
-        parent, name = os.path.split(self.folder)
-        staging = os.path.join(parent, f".{name}.{self.token}.partial")
+        parent, own = os.path.split(self.folder)
+        staging = os.path.join(parent, f".{own}.{self.token}.partial")
         writer = PartWriter(self.filesystem, staging, storable(schema), self.token)
         marker = os.path.join(staging, f"_writing-{self.token}")
         try:
             os.makedirs(staging)
             with open(marker, "wb"):
                 pass
-            if not list(write(writer)):
-                pq.write_table(writer.schema.empty_table(), os.path.join(staging, "part-00000000.parquet"))
+            named = {part.path for part in write(writer)}
             os.unlink(marker)
+            # No log names the parts here: what a lost worker's first try has left must not be read as rows.
+            for name in set(os.listdir(staging)) - named:
+                os.unlink(os.path.join(staging, name))
+            if not named:
+                pq.write_table(writer.schema.empty_table(), os.path.join(staging, "part-00000000.parquet"))
             self._rename(staging)
         except OSError as error:
             raise not_writable(self.folder, error) from error
