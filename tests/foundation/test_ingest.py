@@ -39,8 +39,8 @@ def bring(tmp_path: Path, content: str | bytes, engine: Any, name: str = "t.csv"
 
 
 def rows(dataset: Any) -> list[tuple[Any, ...]]:
-    frame = pa.concat_tables(dataset.reader().read_all(dataset.blocks)) if dataset.blocks else None
-    return [] if frame is None else [tuple(r.values()) for r in frame.to_pylist()]
+    tables = list(dataset.reader().read_all(dataset.blocks))
+    return [tuple(row.values()) for table in tables for row in table.to_pylist()]
 
 
 def set_aside(done: Any) -> list[tuple[int, str, str]]:
