@@ -25,6 +25,8 @@ _HOME = {
     "Profile": "foundation.profile",
     "save": "artefact",
     "load": "artefact",
+    "ingest": "foundation.ingest",
+    "Contract": "foundation.contract",
     "ParquetryError": "errors",
 }
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from parquetry.errors import ParquetryError
     from parquetry.fitting import fit
     from parquetry.foundation.clean import clean
+    from parquetry.foundation.contract import Contract
+    from parquetry.foundation.ingest import ingest
     from parquetry.foundation.profile import Profile, profile
     from parquetry.reduction import Reduction
     from parquetry.scoring import evaluate, predict

@@ -31,5 +31,6 @@ GOALS = (
     Goal("profile: Spark over ours on Spark, at least 10", "profile", "spark-mllib", "ours-spark", at_least=10.0),
     Goal("text: MLlib over ours on Spark, at least 3", "text", "spark-mllib", "ours-spark", at_least=3.0),
     Goal("text: pandas over local, at least 1.5", "text", "pandas-sklearn", "ours-local", at_least=1.5),
+    Goal("ingest: DuckDB over local, at least 0.7", "ingest", "duckdb", "ours-local", at_least=0.7),
     Goal("import parquetry: seconds, at most 0.3", "import", "parquetry", at_most=0.3),
 )
