@@ -61,6 +61,10 @@ class MalformedText(ParquetryError, ValueError):
     """A text table has a line that cannot be read; the message names file and line."""
 
 
+class MalformedWorkbook(ParquetryError, ValueError):
+    """A file is no Excel workbook, is damaged or locked, or unpacks to more than can be read."""
+
+
 class CorruptBlock(ParquetryError, ValueError):
     """A footer or a row group cannot be decoded."""
 
