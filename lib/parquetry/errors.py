@@ -69,6 +69,10 @@ class CorruptBlock(ParquetryError, ValueError):
     """A footer or a row group cannot be decoded."""
 
 
+class DatabaseUnavailable(ParquetryError, ConnectionError):
+    """A database cannot be opened, is locked, or refuses a query."""
+
+
 class SchemaDrift(ParquetryError, ValueError):
     """Two files of one dataset disagree on a column."""
 
