@@ -38,7 +38,9 @@ def lite(tmp_path: Path) -> Path:
     path = tmp_path / "it's 100%.db"
     with closing(sqlite3.connect(path)) as c:
         c.execute('CREATE TABLE sales (id INTEGER, "a ""b""" REAL, name TEXT, raw BLOB, mixed INTEGER, none TEXT)')
-        rows = [(i, i / 3 if i % 2 else i, None if i < 500 else f"é{i}", bytes([i % 256]), i, None) for i in range(ROWS)]
+        rows = [
+            (i, i / 3 if i % 2 else i, None if i < 500 else f"é{i}", bytes([i % 256]), i, None) for i in range(ROWS)
+        ]
         rows[700] = (*rows[700][:4], "seven", None)
         rows[701] = (*rows[701][:4], 0.1, None)
         c.executemany("INSERT INTO sales VALUES (?, ?, ?, ?, ?, ?)", rows)

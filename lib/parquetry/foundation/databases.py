@@ -47,7 +47,9 @@ class Database(Protocol):
     def count(self, table: str | None, query: str | None, rows: Range) -> int:
         """How many rows a piece has."""
 
-    def stream(self, table: str | None, query: str | None, schema: pa.Schema, rows: Range) -> Iterator[tuple[pa.Table, Bad]]:
+    def stream(
+        self, table: str | None, query: str | None, schema: pa.Schema, rows: Range
+    ) -> Iterator[tuple[pa.Table, Bad]]:
         """Its rows in batches, with ``ROW`` where ``rows`` is a range; and rows that the driver cannot give."""
 
 
@@ -88,7 +90,9 @@ def _kind_of_file(path: str) -> str | None:
         return "duckdb"
     if start:
         raise DatabaseUnavailable(
-            f"{path!r} is neither a SQLite nor a DuckDB database.", why=f"It begins with {start[:12]!r}.", fix="Check it."
+            f"{path!r} is neither a SQLite nor a DuckDB database.",
+            why=f"It begins with {start[:12]!r}.",
+            fix="Check it.",
         )
     raise DatabaseUnavailable(f"{path!r} is an empty file.", fix="Check the path.")
 
@@ -100,7 +104,9 @@ class _Sqlite:
     shown: str
 
     def tables(self) -> list[str]:
-        told = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        told = (
+            "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        )
         return [name for (name,) in self._ask(told + " ORDER BY name")]
 
     def schema(self, table: str | None, query: str | None) -> tuple[pa.Schema, list[str]]:
@@ -133,7 +139,9 @@ class _Sqlite:
     def count(self, table: str | None, query: str | None, rows: Range) -> int:
         return int(self._ask(f"SELECT count(*) FROM {_from(table, query)}{self._where(table, rows)}")[0][0])  # noqa: S608
 
-    def stream(self, table: str | None, query: str | None, schema: pa.Schema, rows: Range) -> Iterator[tuple[pa.Table, Bad]]:
+    def stream(
+        self, table: str | None, query: str | None, schema: pa.Schema, rows: Range
+    ) -> Iterator[tuple[pa.Table, Bad]]:
         columns = [_sqlite_value(f) for f in schema]
         # ADBC tells a column's type from the first rows: one of the right types is put before them.
         sample = [_SAMPLES[f.type] for f in schema]
@@ -175,7 +183,10 @@ class _Sqlite:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        with _refusing(self.shown), contextlib.closing(sqlite3.connect(self._uri, uri=True, timeout=WAIT_SECONDS)) as connection:
+        with (
+            _refusing(self.shown),
+            contextlib.closing(sqlite3.connect(self._uri, uri=True, timeout=WAIT_SECONDS)) as connection,
+        ):
             connection.text_factory = lambda b: b.decode("utf-8", "replace")
             yield connection
 
@@ -255,7 +266,9 @@ class _DuckDb:
     def count(self, table: str | None, query: str | None, rows: Range) -> int:
         return int(self._ask(f"SELECT count(*) FROM {_from(table, query)}{_duck_where(rows)}")[0][0])  # noqa: S608
 
-    def stream(self, table: str | None, query: str | None, schema: pa.Schema, rows: Range) -> Iterator[tuple[pa.Table, Bad]]:
+    def stream(
+        self, table: str | None, query: str | None, schema: pa.Schema, rows: Range
+    ) -> Iterator[tuple[pa.Table, Bad]]:
         # Row ids begin at 0, and rows are numbered from 1.
         row = "" if rows is None else f", rowid + 1 AS {ROW}"
         order = "" if rows is None else " ORDER BY rowid"
@@ -301,7 +314,9 @@ class _Alchemy:
         try:
             engine = sa.create_engine(url)
         except sa.exc.NoSuchModuleError as error:
-            raise BadParameter(f"SQLAlchemy knows no such database: {error}.", fix="Check the URL's first word.") from error
+            raise BadParameter(
+                f"SQLAlchemy knows no such database: {error}.", fix="Check the URL's first word."
+            ) from error
         except sa.exc.ArgumentError as error:
             raise BadParameter(f"{url.partition('://')[0]}://… is no database's URL.", why=str(error)) from error
         except ImportError as error:
@@ -339,7 +354,9 @@ class _Alchemy:
             told = sa.select(sa.func.count()).select_from(self._chosen(table, query).subquery())
             return int(connection.execute(told).scalar_one())
 
-    def stream(self, table: str | None, query: str | None, schema: pa.Schema, rows: Range) -> Iterator[tuple[pa.Table, Bad]]:
+    def stream(
+        self, table: str | None, query: str | None, schema: pa.Schema, rows: Range
+    ) -> Iterator[tuple[pa.Table, Bad]]:
         with self._rows(table, query) as result:
             while found := result.fetchmany(_BATCH):
                 yield _typed(found, schema)

@@ -60,7 +60,7 @@ class Diagnosis:
     def text(self) -> str:
         """All of it in words."""
         head = (
-            f"{self.path}: {self.kind}, {self.files:,} files, {self.row_groups:,} row groups, {self.rows:,} rows, "
+            f"{self.path}: {self.kind}, files: {self.files:,}, row groups: {self.row_groups:,}, rows: {self.rows:,}, "
             f"{size(self.nbytes)}"
         )
         lines = [head, *(_in_words(f) for f in self.findings)]
@@ -100,7 +100,7 @@ def examine(
     files = patient.folder.files
     return Diagnosis(
         path=os.fspath(path),
-        kind="delta" if patient.delta else "parquet",
+        kind="parquet" if patient.delta is None else "delta",
         files=len(files),
         rows=sum(f.rows for f in files),
         row_groups=sum(len(f.groups) for f in files),
@@ -169,11 +169,11 @@ def _admit_delta(
     marks = [(f, n) for f, n in listed.items() if _is_leftover(posixpath.relpath(f, place))]
     folder = Folder(files=facts, unreadable=unreadable, leftovers=marks, local=storage.is_local(fs))
     log = {posixpath.basename(f) for f in listed if f"{place}/_delta_log/" in f}
-    found = [*_unnamed(listed, place, set(values), facts), *_long_log(log, folder)]
+    found = [*_unnamed(listed, set(values), facts), *_long_log(log, folder)]
     return Patient(uri, fs, place, folder, values, schema, tuple(found))
 
 
-def _unnamed(listed: dict[str, int], place: str, named: set[str], facts: Sequence[FileFacts]) -> list[Finding]:
+def _unnamed(listed: dict[str, int], named: set[str], facts: Sequence[FileFacts]) -> list[Finding]:
     """Files on the disk that this version of a Delta table does not name: old versions, and failed writes."""
     data = {f: n for f, n in listed.items() if f.lower().endswith(storage.PARQUET_SUFFIXES)}
     old = {f: n for f, n in data.items() if f not in named and "/_delta_log/" not in f}

@@ -350,7 +350,9 @@ def _names(header: Row | None, rows: list[Row]) -> tuple[tuple[str, ...], tuple[
     return tuple(names), keep, notes[:5]
 
 
-def _with_errors(rows: list[Row], first: int, column: int, errors: dict[tuple[int, int], str]) -> tuple[int, int, list[Row]]:
+def _with_errors(
+    rows: list[Row], first: int, column: int, errors: dict[tuple[int, int], str]
+) -> tuple[int, int, list[Row]]:
     """The rows with error cells filled in; they may lie outside of what calamine takes for the used range."""
     if not errors:
         return first, column, rows

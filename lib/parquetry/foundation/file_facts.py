@@ -107,7 +107,8 @@ def _add_group(facts: FileFacts, group: pq.RowGroupMetaData, plain: list[str | N
         if name is None:
             continue
         # Asked once: the statistics of a chunk are decoded anew at each call.
-        if _lacks_statistics(chunk) and group.num_rows:
+        told = not pa.types.is_null(facts.schema.field(name).type)
+        if told and group.num_rows and _lacks_statistics(chunk):
             facts.no_statistics[name] = facts.no_statistics.get(name, 0) + 1
         seen = footers._chunk_stats(chunk)
         known = seen is not None and seen[1] is not None

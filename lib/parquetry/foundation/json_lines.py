@@ -105,7 +105,9 @@ class JsonLines:
                 names.update(dict.fromkeys(_keys(filesystem, place, name, _LOOK if i == 0 else _LOOK_OTHERS)))
         if not names:
             raise EmptyDataset(f"{uri} has no JSON object in its first lines.", fix="Check the file.")
-        note = f"Columns are the {len(names)} keys found in the beginnings of the files; lines with others are rejected."
+        note = (
+            f"Columns are the {len(names)} keys found in the beginnings of the files; lines with others are rejected."
+        )
         return cls(filesystem, tuple(found), files, tuple(names), () if columns is not None else (note,))
 
     @property

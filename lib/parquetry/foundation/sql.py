@@ -87,7 +87,9 @@ class SqlTable:
         stored, more = database.schema(table, query)
         twice = sorted({n for n in stored.names if stored.names.count(n) > 1})
         if twice:
-            raise BadParameter(f"The query gives the column {twice[0]!r} twice.", fix=f"Name one of them: … AS {twice[0]}_2.")
+            raise BadParameter(
+                f"The query gives the column {twice[0]!r} twice.", fix=f"Name one of them: … AS {twice[0]}_2."
+            )
         if not database.has_row_ids(table) and table is not None:
             notes.append(f"{table!r} has no row ids: it is read in one piece, in the database's order")
         return cls(database, table, query, stored, (*notes, *more))
@@ -159,7 +161,10 @@ class SqlPiece:
             bad = [(i + first + 1, raw, why) for i, raw, why in bad]
         kept, wrong = _decoded(table)
         table, at = (table, numbers) if not wrong.any() else (table.filter(pa.array(~wrong)), numbers[~wrong])
-        refused = [*bad, *((int(n), r, "It holds text that is not UTF-8.") for n, r in zip(numbers[wrong], kept, strict=True))]
+        refused = [
+            *bad,
+            *((int(n), r, "It holds text that is not UTF-8.") for n, r in zip(numbers[wrong], kept, strict=True)),
+        ]
         table = self._cast(table)
 
         def lines(rows: Positions) -> Positions:
@@ -199,7 +204,9 @@ def _table(database: Database, table: str | None, notes: list[str]) -> str:
             )
         notes.append(f"table {tables[0]!r} is read: there is no other")
         return tables[0]
-    found = next((t for t in tables if t == table), None) or next((t for t in tables if t.lower() == table.lower()), None)
+    found = next((t for t in tables if t == table), None) or next(
+        (t for t in tables if t.lower() == table.lower()), None
+    )
     if found is None:
         raise DatasetNotFound(f"{database.shown} has no table {table!r}.", fix=did_you_mean(table, tables))
     return found

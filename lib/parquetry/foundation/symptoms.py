@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -149,7 +150,7 @@ def _empty_files(folder: Folder) -> Iterator[Finding]:
         yield Finding(
             "empty-files",
             "problem",
-            f"{_files(len(empty))} hold no rows.",
+            f"{_files(len(empty))} without rows.",
             f"Each is opened for nothing: about {len(empty) * folder.open_seconds:.2g} s a reading.",
             f"Remove them: {FIX}",
             seconds=len(empty) * folder.open_seconds,
@@ -161,8 +162,8 @@ def _empty_files(folder: Folder) -> Iterator[Finding]:
 
 def _lying_about(folder: Folder) -> Iterator[Finding]:
     for kind, found, what in (
-        ("stray-files", folder.stray, "are not Parquet and lie among the data"),
-        ("leftovers", folder.leftovers, "were left behind by writes that did not end, or that no commit names"),
+        ("stray-files", folder.stray, "among the data, not Parquet"),
+        ("leftovers", folder.leftovers, "left behind by writes that did not end"),
     ):
         if found:
             nbytes = sum(n for _, n in found)
@@ -203,7 +204,9 @@ def _mixed_schemas(folder: Folder) -> Iterator[Finding]:
     if not folder.files:
         return
     usual = usual_schema(folder.files)
-    odd = [(f.path, d) for f in folder.files if _shape(f.schema) != _shape(usual) and (d := differences(f.schema, usual))]
+    odd = [
+        (f.path, d) for f in folder.files if _shape(f.schema) != _shape(usual) and (d := differences(f.schema, usual))
+    ]
     for path, keys in folder.partitions.items():
         most = Counter(folder.partitions.values()).most_common(1)[0][0]
         if keys != most:
@@ -214,7 +217,7 @@ def _mixed_schemas(folder: Folder) -> Iterator[Finding]:
     yield Finding(
         "mixed-schemas",
         "problem",
-        f"{_files(len(odd))} of {len(folder.files):,} have other columns than the rest. {told}"
+        f"{len(odd):,} of {_files(len(folder.files))} with other columns than the rest. {told}"
         f"{'; …' if len(odd) > _NAMED else ''}.",
         "Readers fail in the middle, leave columns out, or change types from run to run.",
         "--fix TO writes one schema wherever no value is lost; else write those files again.",
@@ -266,7 +269,7 @@ def _statistics(folder: Folder) -> Iterator[Finding]:
         yield Finding(
             "missing-statistics",
             "problem",
-            f"{_files(len(touched))} have no statistics of {len(lacking)} columns ({columns}"
+            f"{_files(len(touched))} without statistics of {len(lacking)} columns ({columns}"
             f"{', …' if len(lacking) > _NAMED else ''}).",
             f"No filter on them can skip a row group: {size(stored)} are read for however few rows.",
             f"Write them with statistics: {FIX}",
@@ -282,7 +285,7 @@ def _page_index(folder: Folder) -> Iterator[Finding]:
         yield Finding(
             "no-page-index",
             "note",
-            f"{_files(len(without))} have no page index.",
+            f"{_files(len(without))} without a page index.",
             "A filter can skip whole row groups, but no pages inside one. Few readers use it; Spark and DuckDB do.",
             "Where selective filters matter: write with write_page_index=True.",
             count=len(without),
@@ -325,11 +328,12 @@ def _groups(folder: Folder) -> Iterator[Finding]:
             files=_first(p for p, _ in inside),
         )
     filled = [(p, g) for p, g in groups if g.rows]
-    for rule in (_huge_groups, _skewed_groups, _small_groups):
-        yield from rule(filled, folder)
+    yield from _huge_groups(filled)
+    yield from _skewed_groups(filled)
+    yield from _small_groups(filled, folder)
 
 
-def _huge_groups(groups: list[tuple[str, Any]], folder: Folder) -> Iterator[Finding]:
+def _huge_groups(groups: list[tuple[str, Any]]) -> Iterator[Finding]:
     huge = [(p, g) for p, g in groups if g.nbytes > HUGE_GROUP]
     if huge:
         most = max(g.nbytes for _, g in huge)
@@ -348,7 +352,7 @@ def _huge_groups(groups: list[tuple[str, Any]], folder: Folder) -> Iterator[Find
         )
 
 
-def _skewed_groups(groups: list[tuple[str, Any]], folder: Folder) -> Iterator[Finding]:
+def _skewed_groups(groups: list[tuple[str, Any]]) -> Iterator[Finding]:
     if len(groups) < 4:
         return
     sizes = sorted(g.nbytes for _, g in groups)
@@ -372,9 +376,7 @@ def _skewed_groups(groups: list[tuple[str, Any]], folder: Folder) -> Iterator[Fi
 
 def _small_groups(groups: list[tuple[str, Any]], folder: Folder) -> Iterator[Finding]:
     of_file = Counter(p for p, _ in groups)
-    small = [
-        (p, g) for p, g in groups if of_file[p] > 1 and g.rows < SMALL_GROUP_ROWS and g.nbytes < SMALL_GROUP
-    ]
+    small = [(p, g) for p, g in groups if of_file[p] > 1 and g.rows < SMALL_GROUP_ROWS and g.nbytes < SMALL_GROUP]
     touched = {p for p, _ in small}
     # A file's last row group is what was left over.
     if len(small) <= len(touched):
@@ -453,7 +455,7 @@ def _depth(ranges: list[tuple[Any, Any]]) -> float | None:
 
 
 def _in_order(ranges: list[tuple[Any, Any]]) -> bool:
-    return all(a[1] <= b[0] for a, b in zip(ranges, ranges[1:], strict=False))
+    return all(a[1] <= b[0] for a, b in pairwise(ranges))
 
 
 def _is_time(folder: Folder, name: str) -> bool:
