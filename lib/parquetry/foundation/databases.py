@@ -61,7 +61,7 @@ def open_database(source: str) -> Database:
         return _DuckDb(path, source) if _kind_of_file(path) == "duckdb" else _Sqlite(path, source)
     if scheme.lower() in ("sqlite", "duckdb"):
         # As SQLAlchemy has it: three slashes and a relative path, four and an absolute one.
-        if not rest.startswith("/") or rest == "/" or rest == "/:memory:":
+        if not rest.startswith("/") or rest in ("/", "/:memory:"):
             raise BadParameter(
                 f"{source!r} names no file.", fix=f"Write {scheme}:///relative.db or {scheme}:////absolute/path.db."
             )
