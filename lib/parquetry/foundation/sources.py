@@ -65,6 +65,8 @@ class Parsed:
         The lines (or rows, from 1) in the file of some rows of ``table``, by their positions in it.
     raw : callable
         The raw text of some rows of ``table``, by their positions in it.
+    done : frozenset of str
+        Columns whose values are the contract's already: its types, its missing values.
     """
 
     table: pa.Table
@@ -72,6 +74,7 @@ class Parsed:
     rows_in: int
     lines: Callable[[Positions], Positions]
     raw: Callable[[Positions], list[str]]
+    done: frozenset[str] = frozenset()
 
 
 @runtime_checkable
@@ -81,6 +84,9 @@ class Piece(Protocol):
     @property
     def file(self) -> str:
         """The file's name as the user knows it."""
+
+    # A piece that is read by Python code, one row after another, says ``holds_gil = True``:
+    # an engine then does better with processes than with threads.
 
     @property
     def size(self) -> int:
