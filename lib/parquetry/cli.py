@@ -207,7 +207,7 @@ VERBS: Final = {
     "data": Verb("parquetry data", "The catalogue of data sets, and where each would come from.", _data),
     "doctor": Verb(
         "parquetry doctor PATH [--fix TO]",
-        "What makes Parquet slow or unsafe, and a sound copy of it; exit code 0: healthy (notes do not count), 3: sick.",
+        "What makes Parquet slow or unsafe, and a sound copy of it; exit code 0: healthy (notes aside), 3: sick.",
         _doctor,
     ),
     "version": Verb("parquetry version", "The versions of Parquetry and Python.", _version),

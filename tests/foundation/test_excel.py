@@ -56,7 +56,7 @@ def everything(source: Any, engine: Any) -> tuple[list[dict[str, Any]], list[int
 
 
 def test_every_kind_of_cell(local: Any, tmp_path: Path) -> None:
-    day, moment = dt.date(2020, 2, 29), dt.datetime(2020, 1, 2, 3, 4, 5)
+    day, moment = dt.date(2020, 2, 29), dt.datetime.fromisoformat("2020-01-02T03:04:05")
     rows = [
         ["n", "text", "when", "flag", "formula"],
         [1, "é\nb", day, True, ("=1+1", 2)],

@@ -57,7 +57,8 @@ def duck(tmp_path: Path) -> Path:
     path = tmp_path / "x.duckdb"
     with closing(duckdb.connect(str(path))) as c:
         c.execute(
-            "CREATE TABLE t AS SELECT i AS id, i / 7 AS x, 'n' || i AS s, DATE '2020-01-01' + CAST(i AS INTEGER) AS day, "
+            "CREATE TABLE t AS SELECT i AS id, i / 7 AS x, 'n' || i AS s, "
+            "DATE '2020-01-01' + CAST(i AS INTEGER) AS day, "
             f"[i, i + 1] AS pair, CAST(i AS DECIMAL(10, 2)) AS money FROM range({ROWS}) r(i)"
         )
         c.execute("CREATE VIEW v AS SELECT id FROM t WHERE id < 5")

@@ -230,8 +230,8 @@ def _sqlite_value(column: pa.Field) -> str:
         return f"CAST({name} AS REAL)"
     if column.type == pa.string():
         return (
-            f"CASE typeof({name}) WHEN 'real' THEN printf('%!.17g', {name}) WHEN 'blob' THEN 'x''' || hex({name}) || '''' "
-            f"WHEN 'integer' THEN CAST({name} AS TEXT) ELSE {name} END"
+            f"CASE typeof({name}) WHEN 'real' THEN printf('%!.17g', {name}) WHEN 'integer' THEN CAST({name} AS TEXT) "
+            f"WHEN 'blob' THEN 'x''' || hex({name}) || '''' ELSE {name} END"
         )
     return name
 

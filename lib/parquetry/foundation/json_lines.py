@@ -403,5 +403,5 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _shown(line: bytes) -> str:
-    """A line as text; bytes that are none are shown as \\xNN."""
+    """A line as text; bytes that are none are shown by their numbers."""
     return line.rstrip(b"\r").decode("utf-8", "backslashreplace")

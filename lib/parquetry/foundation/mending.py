@@ -236,20 +236,17 @@ class _MendTask:
         if (copy.rows, copy.hexdigest()) != (written.rows, written.digest):
             raise CorruptBlock(
                 f"What was written of {units[0][1].where} and its neighbors is not what was read.",
-                why=f"{written.rows:,} rows were read and {copy.rows:,} written, or values differ; nothing is committed.",
+                why=f"{written.rows:,} rows were read and {copy.rows:,} written, or values differ.",
                 fix="Check the disk, and try again.",
             )
         return written
 
     def _conform(self, table: pa.Table, block: Block) -> pa.Table:
-        columns = [
-            table.column(f.name)
-            if f.name in table.column_names
-            else pa.chunked_array([pa.nulls(table.num_rows, f.type)])
-            for f in self.schema
-        ]
+        for f in self.schema:
+            if f.name not in table.column_names:
+                table = table.append_column(f, pa.nulls(table.num_rows, f.type))
         try:
-            return pa.table(dict(zip(self.schema.names, columns, strict=True))).cast(self.schema)
+            return table.select(self.schema.names).cast(self.schema)
         except pa.ArrowException as error:
             raise WrongColumnType(
                 f"{block.where} has a value that does not fit the type that all files share.",

@@ -15,6 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _ROWS = 8_192
+_TEXTS = (
+    pa.types.is_string,
+    pa.types.is_binary,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary_view,
+)
 
 
 class RowDigest:
@@ -68,33 +75,27 @@ def _feed(digest: Any, array: pa.Array) -> None:
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return _feed(digest, array.storage)
-    if pa.types.is_dictionary(kind):
-        return _feed(digest, array.dictionary_decode())
+    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_dictionary(kind):
+        _feed(digest, array.dictionary_decode() if pa.types.is_dictionary(kind) else array.storage)
+        return
     digest.update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).tobytes())
-    if pa.types.is_null(kind):
-        return None
     if pa.types.is_struct(kind):
         for part in array.flatten():
             _feed(digest, part)
-        return None
-    if pa.types.is_map(kind):
+    elif pa.types.is_map(kind):
         entries = pa.struct([pa.field("key", kind.key_type), pa.field("value", kind.item_type)])
-        return _feed(digest, array.cast(pa.list_(entries)))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        _feed(digest, array.cast(pa.list_(entries)))
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         lengths = pc.fill_null(pc.list_value_length(array), 0)
         digest.update(lengths.to_numpy(zero_copy_only=False).tobytes())
-        return _feed(digest, array.flatten())  # leaves out what lies under a null
-    _feed_plain(digest, array)
-    return None
+        _feed(digest, array.flatten())  # leaves out what lies under a null
+    elif not pa.types.is_null(kind):
+        _feed_plain(digest, array)
 
 
 def _feed_plain(digest: Any, array: pa.Array) -> None:
     kind = array.type
-    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        array = array.cast(pa.large_binary())
-    elif pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
+    if any(check(kind) for check in _TEXTS):
         array = array.cast(pa.large_binary())
     if pa.types.is_large_binary(array.type):
         digest.update(pc.fill_null(pc.binary_length(array), 0).to_numpy(zero_copy_only=False).tobytes())

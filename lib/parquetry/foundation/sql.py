@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +112,7 @@ class SqlTable:
             first, last, rows = self.database.bounds(self.table)
             pieces = max(1, -(-rows // ROWS_A_PIECE))
             edges = [first + (last + 1 - first) * i // pieces for i in range(pieces + 1)]
-            ranges = list(zip(edges[:-1], edges[1:], strict=True))
+            ranges = list(pairwise(edges))
         return [SqlPiece(self.database, self.table, self.query, self.stored, r, self.files[0]) for r in ranges]
 
 

@@ -226,13 +226,10 @@ def _kept(kind: pa.DataType) -> pa.DataType:
         return pa.map_(_kept(kind.key_type), _kept(kind.item_type))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return pa.list_(_kept(kind.value_type))
-    if pa.types.is_time(kind):
-        return pa.string()
-    if pa.types.is_duration(kind):
-        return pa.int64()
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", kind.tz)
-    return pa.date32() if pa.types.is_date64(kind) else kind
+    others = ((pa.types.is_time, pa.string()), (pa.types.is_duration, pa.int64()), (pa.types.is_date64, pa.date32()))
+    return next((to for check, to in others if check(kind)), kind)
 
 
 def _int96(dataset: Dataset) -> set[str]:

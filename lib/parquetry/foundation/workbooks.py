@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import Any
-from xml.etree import ElementTree  # noqa: S405 (expat of this age knows no entity bombs; sizes are checked first)
+from xml.etree import ElementTree as ET
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def _locked(file: str) -> MalformedWorkbook:
     return MalformedWorkbook(
         f"{file} is locked by a password.",
         why="Its content is encrypted.",
-        fix="Take the password off in Excel (File, Info, Protect Workbook), or with msoffcrypto-tool -p PASSWORD IN OUT.",
+        fix="Take it off in Excel (File, Info, Protect Workbook), or with msoffcrypto-tool -p PASSWORD IN OUT.",
     )
 
 
@@ -141,9 +141,9 @@ def _sheet_path(package: zipfile.ZipFile, sheet: str) -> str | None:
     names = set(package.namelist())
     if "xl/workbook.xml" not in names or "xl/_rels/workbook.xml.rels" not in names:
         return None
-    book = ElementTree.fromstring(package.read("xl/workbook.xml"))  # noqa: S314 (see the import)
-    links = ElementTree.fromstring(package.read("xl/_rels/workbook.xml.rels"))  # noqa: S314
-    targets = {link.get("Id"): link.get("Target", "") for link in links}
+    book = ET.fromstring(package.read("xl/workbook.xml"))  # noqa: S314 (sizes are checked, and expat knows entity bombs)
+    links = ET.fromstring(package.read("xl/_rels/workbook.xml.rels"))  # noqa: S314 (sizes are checked, and expat knows entity bombs)
+    targets = {link.get("Id"): link.get("Target", "") for link in links}  # noqa: S314 (sizes are checked, and expat knows entity bombs)
     for element in book.iter():
         if element.tag.endswith("}sheet") and element.get("name") == sheet:
             link = next((v for k, v in element.attrib.items() if k.endswith("}id")), None)
@@ -164,7 +164,7 @@ def _mentions(stream: Any, sign: bytes) -> bool:
 
 def _xml_errors(stream: Any) -> Iterator[tuple[tuple[int, int], str]]:
     row = column = -1
-    for event, element in ElementTree.iterparse(stream, events=("start", "end")):  # noqa: S314
+    for event, element in ET.iterparse(stream, events=("start", "end")):
         tag = element.tag.rpartition("}")[2]
         if event == "start":
             if tag == "row":
@@ -236,7 +236,8 @@ def _ole_stream(data: bytes, names: tuple[str, ...]) -> bytes | None:
     fat = np.concatenate(sectors) if sectors else np.empty(0, "<u4")
 
     def chain(start: int, links: Any, piece: int, body: bytes, shift: int) -> bytes:
-        out, place = [], start
+        out: list[bytes] = []
+        place = start
         while place < len(links) and len(out) <= len(links):
             out.append(body[(place + shift) * piece : (place + shift + 1) * piece])
             place = int(links[place])
