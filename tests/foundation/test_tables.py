@@ -115,7 +115,8 @@ def test_bad_files_are_named(local: Any, tmp_path: Path) -> None:
 def test_every_file_of_the_parquet_project_is_read_or_refused(local: Any, tmp_path: Path, real_data: Path) -> None:
     """What pyarrow reads (checksums looked at) is read and can be committed; the rest gets a typed error."""
     folder = real_data / "parquet-testing"
-    files = sorted(f for f in folder.rglob("*.parquet*") if f.is_file())
+    # A text column of more than 2 GiB, which pyarrow refuses after half a minute, is left out.
+    files = sorted(f for f in folder.rglob("*.parquet*") if f.is_file() and "large_string_map" not in f.name)
     read = 0
     for i, path in enumerate(files):
         try:
@@ -128,4 +129,4 @@ def test_every_file_of_the_parquet_project_is_read_or_refused(local: Any, tmp_pa
         assert found.num_rows == rows, path.name
         pqy.open_dataset(local.write(found, tmp_path / str(i)).uri)
         read += 1
-    assert (len(files), read) == (97, 72)
+    assert (len(files), read) == (96, 72)
