@@ -70,6 +70,10 @@ def _act(words: list[str]) -> Result:
         print(f"usage: {VERBS[name].usage}\n\n{VERBS[name].meaning}")
         if name in ("run", "copy"):
             print(_job_list())
+        if name == "ingest":
+            from parquetry.foundation.ingest_command import flags
+
+            print(flags())
         return Result(0, {})
     return VERBS[name].act(rest)
 
@@ -163,6 +167,12 @@ def _path_and_flags(rest: list[str], verb: str, known: Sequence[str]) -> tuple[s
     return paths[0], flags
 
 
+def _ingest(rest: list[str]) -> Result:
+    from parquetry.foundation.ingest_command import command
+
+    return Result(0, command(rest, VERBS["ingest"].usage))
+
+
 def _version(rest: list[str]) -> Result:
     _no_more(rest, "version")
     print(f"parquetry {__version__} (Python {platform.python_version()})")
@@ -210,5 +220,6 @@ VERBS: Final = {
         "What makes Parquet slow or unsafe, and a sound copy of it; exit code 0: healthy (notes aside), 3: sick.",
         _doctor,
     ),
+    "ingest": Verb("parquetry ingest SOURCE TO [flags]", "Bring a table in, and account for every row.", _ingest),
     "version": Verb("parquetry version", "The versions of Parquetry and Python.", _version),
 }

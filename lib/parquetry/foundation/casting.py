@@ -7,7 +7,7 @@ in a day-first date) is refused here.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -42,7 +42,7 @@ _ARROW = {
     "timestamp_utc": pa.timestamp("us", tz="UTC"),
 }
 _PARTS = {"%Y": r"\d{4}", "%m": r"\d{1,2}", "%d": r"\d{1,2}", "%H": r"\d{1,2}", "%M": r"\d{1,2}", "%S": r"\d{1,2}"}
-_GROUPED = {",": ",", ".": r"\.", " ": "[  \u202f]", "'": "['’]"}
+_GROUPED = {",": ",", ".": r"\.", " ": "[  \u202f]", "'": "['\u2019]"}
 
 
 def arrow_type(dtype: str) -> pa.DataType | None:
@@ -59,6 +59,11 @@ def plain(column: Any) -> bool:
     """Whether a column is written as Arrow's own parser has it: nothing to strip, no other marks."""
     ordinary = column.decimal == "." and not column.thousands and not column.strip and column.date_format is None
     return bool(ordinary and column.dtype in ("int64", "float64", "date", "timestamp", "timestamp_utc"))
+
+
+def plain_boolean(column: Any) -> bool:
+    """Whether a column's booleans are written as true and false."""
+    return bool(column.dtype == "bool" and column.true_words == ["true"] and column.false_words == ["false"])
 
 
 def read(values: pa.Array, column: Any) -> tuple[pa.Array, Mask]:
@@ -220,11 +225,11 @@ def _one_by_one(words: pa.Array, form: str, kind: pa.DataType) -> pa.Array:
                     pa.timestamp("us"))  # fmt: skip
 
 
-def _strptime(word: str | None, form: str, *, zoned: bool) -> datetime.datetime | None:
+def _strptime(word: str | None, form: str, *, zoned: bool) -> dt.datetime | None:
     try:
-        found = datetime.datetime.strptime(word, form) if word is not None else None  # noqa: DTZ007
+        found = dt.datetime.strptime(word, form) if word is not None else None  # noqa: DTZ007
     except ValueError:
         return None
     if found is None or (found.tzinfo is None) == zoned:
         return None
-    return found.astimezone(datetime.UTC).replace(tzinfo=None) if zoned else found
+    return found.astimezone(dt.UTC).replace(tzinfo=None) if zoned else found

@@ -6,10 +6,9 @@ It is the only place where a text becomes a number or a date, so whatever was de
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import pathlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -120,9 +119,9 @@ class Column(BaseModel):
         """A bound or category, as a value of the column; ValueError where it is none."""
         try:
             if self.dtype == "date":
-                return value if type(value) is datetime.date else datetime.date.fromisoformat(str(value))
+                return value if type(value) is dt.date else dt.date.fromisoformat(str(value))
             if self.dtype.startswith("timestamp"):
-                return datetime.datetime.fromisoformat(str(value))
+                return dt.datetime.fromisoformat(str(value))
             return pa.scalar(value, casting.arrow_type(self.dtype)).as_py()
         except (ValueError, TypeError, pa.ArrowException) as error:
             raise ValueError(f"{self.name}: {value!r} is no {self.dtype}") from error
@@ -210,7 +209,7 @@ class Contract(BaseModel):
         more = sorted(set(source.names) - set(wanted))
         if more and self.others == "refuse":
             raise SchemaDrift(
-                f"The source has {len(more)} columns that the contract does not know: {', '.join(map(repr, more[:5]))}.",
+                f"The source has {len(more)} columns unknown to the contract: {', '.join(map(repr, more[:5]))}.",
                 why="Nothing is dropped unless the contract says so.",
                 fix="Add them to the contract, or say others: drop in it.",
             )
@@ -355,7 +354,7 @@ def _checked(array: pa.Array, column: Column, reasons: _Reasons, *, done: bool) 
         if isinstance(texts, tuple):
             array, bad = texts
         elif column.dtype == "own":
-            array, bad = array, np.zeros(len(array), dtype=bool)
+            bad = np.zeros(len(array), dtype=bool)
         else:
             array, bad = casting.read(pc.cast(texts, pa.string()), column)
         reasons.add(

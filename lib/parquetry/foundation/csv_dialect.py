@@ -21,6 +21,8 @@ DELIMITERS = (",", ";", "\t", "|")
 _ROWS = 100
 _SHORT = 2**16
 _LONGEST_NAME = 100
+_TOO_FEW = 16
+"""Characters beyond ASCII under which no statistics can tell code pages apart: the commonest one is taken."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -160,8 +162,10 @@ def detect(sample: bytes, name: str, told: Told, *, whole: bool) -> Dialect:
             why="It holds a NUL byte: it is not text.",
             fix="Say encoding='utf-16' if it is that, or check what kind of file it is.",
         )
-    delimiter, quote, escape, found = _characters(text, name, told, encoding, whole=whole)
-    dialect = Dialect((), delimiter, quote, escape, True, encoding, bom, 1, _line_ends(text), (*notes, *found))
+    delimiter, quote, escape, found = _characters(text, name, told, whole=whole)
+    ends = _line_ends(text)
+    dialect = Dialect((), delimiter, quote, escape, header=True, encoding=encoding, start=bom, line=1, line_ends=ends)
+    dialect = replace(dialect, notes=(*notes, *found))
     return _with_header(dialect, text, name, told, bom=0 if wide(encoding) else bom, whole=whole)
 
 
@@ -183,10 +187,9 @@ def guess_encoding(samples: Sequence[bytes]) -> str:
     Bytes that are UTF-8 but for few lines are taken for UTF-8: those lines are set aside later.
     """
     joined = b"\n".join(samples)
+    if joined.count(0) * 3 > len(joined):  # every other byte of most texts in UTF-16
+        return "utf-16-le" if joined[1:2] == b"\0" else "utf-16-be"
     if joined.isascii():
-        zeros = joined.count(0)
-        if zeros * 3 > len(joined):  # every other byte of ASCII in UTF-16
-            return "utf-16-le" if joined[1:2] == b"\0" else "utf-16-be"
         return "utf-8"
     lines = [line for line in joined.splitlines() if not line.isascii()]
     good = sum(_is_utf8(line) for line in lines[:-1]) + (not _is_utf8(lines[-1]) and len(lines) == 1 and _cut(lines[0]))
@@ -194,7 +197,8 @@ def guess_encoding(samples: Sequence[bytes]) -> str:
         return "utf-8"
     from charset_normalizer import from_bytes
 
-    best = from_bytes(b"\n".join(lines[:1000]), cp_isolation=list(_COMMON)).best()
+    few = sum(byte > 127 for byte in b"".join(lines[:1000])) < _TOO_FEW
+    best = None if few else from_bytes(b"\n".join(lines[:1000]), cp_isolation=list(_COMMON)).best()
     return codecs.lookup(best.encoding).name if best is not None else "cp1252"
 
 
@@ -236,11 +240,11 @@ def _line_ends(text: bytes) -> str:
     return " and ".join(name for name, count in counts.items() if count) or "LF"
 
 
-def _characters(text: bytes, name: str, told: Told, encoding: str, *, whole: bool) -> tuple[str, str, str, list[str]]:
+def _characters(text: bytes, name: str, told: Told, *, whole: bool) -> tuple[str, str, str, list[str]]:
     """Delimiter, quote and escape: those under which most records have the same number of values."""
     tabs = any(part in ("tsv", "tab") for part in name.lower().split(".")[1:])
     delimiters = (told.delimiter,) if told.delimiter is not None else (("\t",) if tabs else DELIMITERS)
-    quotes = (told.quote,) if told.quote is not None else _quotes(text)
+    quotes = (told.quote,) if told.quote is not None else _quotes(text, delimiters)
     escape = told.escape or ""
     if not escape and told.escape is None and text.count(b'\\"') > 1 and b'\\",' not in text:
         escape = "\\"
@@ -261,15 +265,25 @@ def _characters(text: bytes, name: str, told: Told, encoding: str, *, whole: boo
     return delimiter, quote, escape, notes
 
 
-def _quotes(text: bytes) -> tuple[str, ...]:
+def _quotes(text: bytes, delimiters: Sequence[str]) -> tuple[str, ...]:
+    """What may be the quotation mark: the usual one, unless it encloses no value and is left open again and again."""
     if b'"' in text:
-        return ('"', "")
-    return ('"', "'") if len(re.findall(rb"(?:^|[,;\t|\n])'[^'\n]*'(?=[,;\t|\r\n]|$)", text)) > 3 else ('"',)
+        if _enclosed(text, b'"', 1):
+            return ('"',)
+        opened = [split(text, Marks(ord(d)), limit=2**20).flags for d in delimiters]
+        return ("",) if min(int((flags != GOOD).sum()) for flags in opened) > 2 else ('"',)
+    return ('"', "'") if _enclosed(text, b"'", 4) else ('"',)
+
+
+def _enclosed(text: bytes, mark: bytes, least: int) -> bool:
+    """Whether values stand between two marks, at least so many."""
+    pattern = rb"(?:^|[,;\t|\n\r])M[^M\n]*M(?=[,;\t|\r\n]|$)".replace(b"M", mark)
+    return sum(1 for _ in zip(range(least), re.finditer(pattern, text), strict=False)) >= least
 
 
 def _fit(text: bytes, marks: Marks, *, whole: bool) -> tuple[int, float, float]:
     """The commonest number of values, the share of records that have it, and the share that cannot be read."""
-    records = split(text, marks, final=whole or b"\n" not in text and b"\r" not in text, limit=2**20)
+    records = split(text, marks, final=whole or (b"\n" not in text and b"\r" not in text), limit=2**20)
     fields, flags = records.fields[:_ROWS], records.flags[:_ROWS]
     good = fields[flags == GOOD]
     if not len(fields):
@@ -288,10 +302,8 @@ def _unique(values: list[int]) -> tuple[list[int], list[int]]:
 
 def _with_header(dialect: Dialect, text: bytes, name: str, told: Told, *, bom: int, whole: bool) -> Dialect:
     records = split(text, dialect.marks, final=True, limit=2**20)
-    if not whole and len(records.starts) > 1:  # the last record may be cut
-        keep = slice(0, -1)
-    else:
-        keep = slice(None)
+    # The last record of a sample may be cut.
+    keep = slice(0, -1) if not whole and len(records.starts) > 1 else slice(None)
     starts, ends = records.starts[keep][:_ROWS].tolist(), records.ends[keep][:_ROWS].tolist()
     flags = records.flags[keep].tolist()
     cells = [cells_of(text[a:b], dialect) for a, b in zip(starts, ends, strict=True)]

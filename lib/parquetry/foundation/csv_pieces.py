@@ -230,13 +230,13 @@ class _Block:
         table = self._parse(self._utf8(data), dict.fromkeys(self.columns, pa.string()), [], nulls=False)
         if table.num_rows != rows:
             raise MalformedText(
-                f"{self.file}, lines from {self.line:,}: {rows:,} rows were counted, and {table.num_rows:,} were parsed.",
+                f"{self.file}, lines from {self.line:,}: {rows:,} rows counted, {table.num_rows:,} parsed.",
                 why="Every row must be accounted for.",
                 fix="Say delimiter=, quote= or escape= as they are in the file.",
             )
         return table
 
-    def _parse(self, text: bytes, types: dict[str, pa.DataType], marks: list[str], nulls: bool) -> pa.Table:  # noqa: FBT001
+    def _parse(self, text: bytes, types: dict[str, pa.DataType], marks: list[str], nulls: bool) -> pa.Table:
         quote = self.dialect.quote
         return pacsv.read_csv(
             pa.BufferReader(text),
@@ -255,6 +255,8 @@ class _Block:
                 include_columns=list(self.columns),
                 null_values=marks,
                 strings_can_be_null=nulls,
+                true_values=["true", "True", "TRUE"],
+                false_values=["false", "False", "FALSE"],
                 check_utf8=True,
             ),
         )
@@ -315,7 +317,7 @@ class _Block:
         return rejects(self.file, records.lines[at] + self.line, raw, [str(reasons[i]) for i in at.tolist()])
 
     def _raw(self, starts: Positions, ends: Positions) -> list[str]:
-        """The raw text; bytes that are no text are shown as ``\\xNN``, and what is very long is cut."""
+        """The raw text; bytes that are no text are shown in hexadecimal, and what is very long is cut."""
         encoding = "utf-8" if self.dialect.wide else self.dialect.encoding
         out = []
         for a, b in zip(starts.tolist(), ends.tolist(), strict=True):
@@ -333,7 +335,7 @@ def _told(
     """
     if contract is None:
         return dict.fromkeys(columns, pa.string()), [], False, frozenset()
-    plain = [c for c in contract.columns if casting.plain(c)]
+    plain = [c for c in contract.columns if casting.plain(c) or casting.plain_boolean(c)]
     usual = Counter(tuple(c.missing) for c in plain)
     marks = list(max(usual, key=lambda m: usual[m])) if usual else [""]
     direct: list[Column] = [c for c in plain if c.missing == marks]

@@ -64,7 +64,9 @@ class Records:
 
 
 @njit(cache=True, nogil=True)
-def survey(buf: Bytes, delimiter: int, quote: int, escape: int, state: int) -> tuple[int, int, int, int, int, int]:
+def survey(  # noqa: C901, PLR0912 (one automaton)
+    buf: Bytes, delimiter: int, quote: int, escape: int, state: int
+) -> tuple[int, int, int, int, int, int]:
     """Run the automaton over whole lines and count.
 
     Parameters
@@ -110,9 +112,7 @@ def survey(buf: Bytes, delimiter: int, quote: int, escape: int, state: int) -> t
         elif byte == delimiter:
             state = START
         elif byte == quote:
-            if state == CLOSED and escape != quote:
-                state = QUOTED
-            elif state in (RECORD, START):
+            if state in (RECORD, START, CLOSED):
                 state = QUOTED
         elif state == CLOSED:
             return SPOILED, records, first, first_line, lines, nuls
@@ -124,8 +124,8 @@ def survey(buf: Bytes, delimiter: int, quote: int, escape: int, state: int) -> t
 
 
 @njit(cache=True, nogil=True)
-def _split(
-    buf: Bytes, delimiter: int, quote: int, escape: int, final: bool, limit: int,  # noqa: FBT001
+def _split(  # noqa: C901, PLR0912, PLR0915 (one automaton)
+    buf: Bytes, delimiter: int, quote: int, escape: int, final: bool, limit: int,
     starts: Integers, ends: Integers, fields: Integers, flags: Integers, lines: Integers,
 ) -> tuple[int, int, int]:  # fmt: skip
     count, i, n, state, line = 0, 0, len(buf), RECORD, 0

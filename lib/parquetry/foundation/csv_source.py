@@ -100,7 +100,7 @@ class Csv:
         texts, empty = _look(filesystem, files, os.fspath(source), told, longest)
         if not texts:
             raise EmptyDataset(
-                f"{os.fspath(source)} holds nothing: {len(empty)} empty files.", fix="Check where they come from."
+                f"{os.fspath(source)} holds no rows: {len(empty)} empty files.", fix="Check where they come from."
             )
         return cls(filesystem, tuple(texts), tuple(empty), stretch, expansion)
 

@@ -30,7 +30,9 @@ Bad = list[tuple[int, str, str]]
 class Database(Protocol):
     """Where tables and queries are read; small and picklable, each call connects anew."""
 
-    shown: str
+    @property
+    def shown(self) -> str:
+        """How messages name it; without a password."""
 
     def tables(self) -> list[str]:
         """Tables and views that are the user's own."""

@@ -244,7 +244,7 @@ def as_text(value: Any) -> str | None:
 
 def _parsed(sheet: Sheet, start: int, rows: Sequence[Row]) -> Parsed:
     filled = np.flatnonzero([_filled(row) for row in rows])
-    kept = [rows[i] for i in filled]
+    kept = [rows[i] for i in filled.tolist()]
     columns = [pa.array([as_text(row[j]) for row in kept], pa.string()) for j in sheet.keep]
     table = pa.Table.from_arrays(columns, names=list(sheet.names))
     numbers = filled + sheet.first + start + 1
@@ -254,7 +254,7 @@ def _parsed(sheet: Sheet, start: int, rows: Sequence[Row]) -> Parsed:
         return found
 
     def raw(at: Positions) -> list[str]:
-        return [json.dumps([as_text(v) for v in kept[i]], ensure_ascii=False) for i in at]
+        return [json.dumps([as_text(v) for v in kept[i]], ensure_ascii=False) for i in at.tolist()]
 
     return Parsed(table, rejects(sheet.file, [], [], []), len(filled), lines, raw)
 

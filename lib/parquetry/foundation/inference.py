@@ -8,11 +8,11 @@ text and says so.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ _SIGNS = ("$", "€", "£", "¥", "₹", "%")
 _FIRST = 256
 _LOOKED_AT = 16 * 2**20
 _LEADING_ZERO = r"^[+-]?0\d"
-_NUMBER_LIKE = r"^[-+(]?\s*[$€£¥₹%]?\s*[-+]?[\d., \x{a0}\x{202f}'’]*\d[\d.,]*([eE][-+]?\d+)?\s*[$€£¥₹%]?\)?$"
+_NUMBER_LIKE = r"^[-+(]?\s*[$€£¥₹%]?\s*[-+]?[\d., \x{a0}\x{202f}'\x{2019}]*\d[\d.,]*([eE][-+]?\d+)?\s*[$€£¥₹%]?\)?$"
 _DATE_LIKE = r"^(\d{1,4}|[A-Za-z]{3,9})[-/. ](\d{1,2}|[A-Za-z]{3,9}),?[-/. ]\d{2,4}( \d.*)?$"
 _DIGITS = r"^[+-]?(0|[1-9]\d*)$"
 
@@ -124,7 +124,7 @@ def infer(source: Source, pieces: Sequence[Piece], engine: Engine, rules: Rules 
     seen = None
     bundles = list(bundled(pieces))
     if bundles:
-        seen = engine.reduce(_InferTask(chosen), partial(merged, limit=_FIRST), bundles, label="ingest-infer")
+        seen = engine.reduce(_InferTask(chosen), merged, bundles, label="ingest-infer")
     if seen is None or not any(s.rows for s in seen.values()):
         raise EmptyDataset(
             f"{', '.join(source.files[:3]) or 'The source'} has a header and no rows that can be read.",
@@ -289,7 +289,7 @@ def _may_fit(text: str, column: Column) -> bool:
     return text[:4].isdigit() and text[4:5] == "-"
 
 
-def merged(left: dict[str, Seen], right: dict[str, Seen], limit: int = 0) -> dict[str, Seen]:
+def merged(left: dict[str, Seen], right: dict[str, Seen]) -> dict[str, Seen]:
     """Two states of all columns as one; ``left`` is changed."""
     if not left or not right:
         return left or right
@@ -345,7 +345,9 @@ def _typed_column(name: str, seen: Seen) -> Column:
     return Column(name=name, dtype=(known or ["own"])[0], missing=[], nullable=seen.missing > 0, seen=shown)
 
 
-def _decided(seen: Seen, decimal: str | None, rules: Rules) -> tuple[str | None, str | None]:
+def _decided(  # noqa: PLR0911 (one way after another)
+    seen: Seen, decimal: str | None, rules: Rules
+) -> tuple[str | None, str | None]:
     """The way in which a column is read, None for text; and what was not settled."""
     left = seen.ways
     if seen.missing == seen.rows:
@@ -411,10 +413,4 @@ def _proven_decimal(seen: Any) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    return (
-        value.isoformat()
-        if isinstance(value, datetime.date)
-        else value
-        if isinstance(value, int | float)
-        else str(value)
-    )
+    return value.isoformat() if isinstance(value, dt.date) else value if isinstance(value, int | float) else str(value)

@@ -293,7 +293,11 @@ def _fast_type(column: Column) -> pa.DataType | None:
         told = plain and column.decimal == "." and not column.thousands and not column.strip
         return _FAST[column.dtype] if told else None
     if column.dtype == "bool":
-        return _FAST["bool"] if plain and column.true == ["true"] and column.false == ["false"] else None
+        return (
+            _FAST["bool"]
+            if plain and list(column.true_words) == ["true"] and list(column.false_words) == ["false"]
+            else None
+        )
     return pa.string()
 
 

@@ -130,7 +130,7 @@ class SqlPiece:
     @property
     def size(self) -> int:
         """A guess: the database does not tell."""
-        width = sum(max(8, 32 * (pa.types.is_string(t) or pa.types.is_binary(t))) for t in self.stored.types)
+        width = sum(32 if pa.types.is_string(t) or pa.types.is_binary(t) else 8 for t in self.stored.types)
         return width * (ROWS_A_PIECE if self.rows is None else self.rows[1] - self.rows[0])
 
     def read(self, contract: Contract | None) -> Iterator[Parsed]:

@@ -103,9 +103,10 @@ class KeyFiles:
         number, bundles, low, high = task
         parts = [_DOUBLES.append(pa.field("a", pa.uint64())).append(pa.field("b", pa.uint64())).empty_table()]
         for bundle in range(bundles):
+            within = (pc.field("a") >= pa.scalar(low, pa.uint64())) & (pc.field("a") <= pa.scalar(high, pa.uint64()))
             found = pq.read_table(
                 self._path("keys", bundle), filesystem=self.filesystem, partitioning=None, use_threads=False,
-                filters=(pc.field("a") >= pa.scalar(low, pa.uint64())) & (pc.field("a") <= pa.scalar(high, pa.uint64())),
+                filters=within,
             )  # fmt: skip
             column = pa.array(np.full(found.num_rows, bundle, dtype=np.int64))
             parts.append(pa.table({"bundle": column, **{n: found[n] for n in ("row", "key", "a", "b")}}))
