@@ -132,7 +132,7 @@ def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None 
         pieces = opened.pieces(engine)
         # A job's own words for missing values stay what they are: texts.
         contract = infer(opened, pieces, engine, Rules(marks=(), beyond_64_bits="float64"))
-        schema = contract.schema(opened.schema)
+        schema = contract.arrow_schema(opened.schema)
         rows = _write_groups(_accepted(pieces, contract), schema, target)
     return Converted(target, rows, {f.name: str(f.type) for f in schema})
 

@@ -106,9 +106,8 @@ def test_what_is_wrong_with_a_contract_is_said(tmp_path, text, message):
 
 
 def test_every_kind_of_breach(tmp_path, local):
-    (tmp_path / "t.csv").write_text(
-        "a;b;c;d\n1;x;yes;1\n;x;no;2\n3;z;yes;3\n9;x;maybe;4\n4;x;yes;1\n5;x;no;1,5\n-1;x;no;6\n"
-    )
+    lines = ("a;b;c;d", "1;x;yes;1", ";x;no;2", "3;z;yes;3", "9;x;maybe;4", "4;x;yes;1", "5;x;no;1,5", "-1;x;no;6")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
     contract = {
         "columns": [
             {"name": "n", "source": "a", "dtype": "int64", "nullable": False, "min": 0, "max": 8},
@@ -132,7 +131,7 @@ def test_every_kind_of_breach(tmp_path, local):
 
 def test_source_and_contract_must_have_the_same_columns(tmp_path, local):
     (tmp_path / "t.csv").write_text("price,extra\n1,2\n")
-    with pytest.raises(SchemaDrift, match="'prise'.*Did you mean 'price'"):
+    with pytest.raises(SchemaDrift, match=r"'prise'.*Did you mean 'price'"):
         ingest(tmp_path / "t.csv", tmp_path / "out", contract={"columns": [{"name": "prise"}]}, engine=local)
     one = {"columns": [{"name": "price", "dtype": "int64"}]}
     with pytest.raises(SchemaDrift, match="'extra'"):

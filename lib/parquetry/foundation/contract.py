@@ -80,7 +80,7 @@ class Column(BaseModel):
     unique: bool = False
     date_format: str | None = None
     decimal: Literal[".", ","] = "."
-    thousands: str = Field("", max_length=1)
+    thousands: str = Field(default="", max_length=1)
     strip: list[str] = Field(default_factory=list)
     true_words: list[str] = Field(default_factory=lambda: ["true"])
     false_words: list[str] = Field(default_factory=lambda: ["false"])
@@ -190,7 +190,7 @@ class Contract(BaseModel):
         """What was seen and not decided."""
         return [f"{c.name}: {c.note}" for c in self.columns if c.note]
 
-    def schema(self, source: pa.Schema) -> pa.Schema:
+    def arrow_schema(self, source: pa.Schema) -> pa.Schema:
         """The dataset's schema.
 
         Raises
@@ -199,8 +199,9 @@ class Contract(BaseModel):
             The source lacks a column, or has one that the contract does not know.
         """
         wanted = [c.source_name for c in self.columns]
+        kinds = dict(zip(source.names, source.types, strict=True))
         for name in wanted:
-            if name not in source.names:
+            if name not in kinds:
                 raise SchemaDrift(
                     f"The contract has a column {name!r}, and the source has none of this name.",
                     why=did_you_mean(name, source.names),
@@ -213,7 +214,7 @@ class Contract(BaseModel):
                 why="Nothing is dropped unless the contract says so.",
                 fix="Add them to the contract, or say others: drop in it.",
             )
-        return pa.schema([(c.name, c.arrow_type(source.field(c.source_name).type)) for c in self.columns])
+        return pa.schema([(c.name, c.arrow_type(kinds[c.source_name])) for c in self.columns])
 
     def apply(self, parsed: Parsed, file: str) -> Applied:
         """Accept or reject each row of a batch; the first reason counts. Uniqueness takes all rows and comes later."""

@@ -165,10 +165,11 @@ def is_utf8(data: bytes) -> bool:
 
 def _survey(data: bytes, marks: Marks, state: int) -> Counts:
     """The automaton's counts; what ends with the file, without a line end, is a record too."""
-    end, rows, *more = map(int, survey(as_array(data), marks.delimiter, marks.quote, marks.escape, state))
+    counts = survey(as_array(data), marks.delimiter, marks.quote, marks.escape, state)
+    end, rows, first, first_line, lines, nuls = map(int, counts)
     if end in (START, UNQUOTED, CLOSED):
-        return RECORD, rows + 1, *more
-    return QUOTED if end == ESCAPED else end, rows, *more
+        end, rows = RECORD, rows + 1
+    return QUOTED if end == ESCAPED else end, rows, first, first_line, lines, nuls
 
 
 def _counted(data: bytes) -> Counts | None:

@@ -336,10 +336,11 @@ def _told(
     if contract is None:
         return dict.fromkeys(columns, pa.string()), [], False, frozenset()
     plain = [c for c in contract.columns if casting.plain(c) or casting.plain_boolean(c)]
-    usual = Counter(tuple(c.missing) for c in plain)
-    marks = list(max(usual, key=lambda m: usual[m])) if usual else [""]
+    usual = Counter(tuple(c.missing) for c in plain).most_common(1)
+    marks = list(usual[0][0]) if usual else [""]
     direct: list[Column] = [c for c in plain if c.missing == marks]
-    texts = [c for c in contract.columns if c not in direct]
+    typed = {c.name for c in direct}
+    texts = [c for c in contract.columns if c.name not in typed]
     nulls = all(c.missing == marks for c in texts)
     types = {c.source_name: c.arrow_type(pa.string()) for c in direct}
     done = set(types) | ({c.source_name for c in texts if c.dtype == "text"} if nulls else set())

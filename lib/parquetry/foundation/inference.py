@@ -223,9 +223,9 @@ def _fitting(values: pa.Array) -> dict[str, tuple[Any, Any]]:
     if bounds is not None:
         return dict.fromkeys(_numbers(), bounds)
     found: dict[str, tuple[Any, Any]] = {}
-    numbers, dates = _all_match(values, _NUMBER_LIKE), _all_match(values, _DATE_LIKE)
+    like_numbers, like_dates = _all_match(values, _NUMBER_LIKE), _all_match(values, _DATE_LIKE)
     for name, column in ways().items():
-        if (" " in name) and not (dates if name.startswith("dated") else numbers):
+        if (" " in name) and not (like_dates if name.startswith("dated") else like_numbers):
             continue
         known = found.get(_implied_by(name))
         tried = known if known is not None and _finite(known) else _bounds(values, column) if name != "int64" else None

@@ -152,12 +152,12 @@ def ingest(
     accepted, rejected = output(to, format, mode), output(aside, format, mode)
     opened = open_source(source, **options) if isinstance(source, str | os.PathLike) else source
     if given is not None:
-        given.schema(opened.schema)
+        given.arrow_schema(opened.schema)
     with borrowed_engine(engine) as chosen:
         pieces = opened.pieces(chosen)
         agreed = given or infer(opened, pieces, chosen, Rules(decimal=decimal))
         work = _Work(chosen, list(bundled(pieces)), agreed, limit)
-        total = _written(work, agreed.schema(opened.schema), accepted, rejected)
+        total = _written(work, agreed.arrow_schema(opened.schema), accepted, rejected)
     aside_set = opened_output(aside) if total.rejected else None
     reasons = dict(sorted(total.reasons.items(), key=lambda item: (-item[1], item[0])))
     return Ingested(
@@ -202,7 +202,7 @@ class Limit:
         if match is None or isinstance(given, bool):
             raise BadParameter(f"max_bad={given!r} is no limit.", fix="Pass a number of rows, or a share as '1%'.")
         value = float(match[1])
-        if match[2] or (isinstance(given, float) and not value.is_integer()):
+        if match[2] or not value.is_integer():
             share = value / 100 if match[2] else value
             if share > 1:
                 raise BadParameter(f"max_bad={given!r} is more than all rows.", fix="Pass a share as '1%'.")
