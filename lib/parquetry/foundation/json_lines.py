@@ -201,14 +201,15 @@ class JsonPiece:
         table = None if contract is None else fast(text, lines, len(numbers), self.names, contract)
         bad, kept = rejects(self.file, [], [], []), numbers
         if table is None:
+            names = _columns(self.names, contract)
+            known = None if contract is not None and contract.others == "drop" else frozenset(names)
             rows, good, refused = [], [], []
             for i in numbers:
                 try:
-                    rows.append(self._row(lines[i], contract))
+                    rows.append(_row(lines[i], known))
                     good.append(i)
                 except _Refused as why:
                     refused.append((int(i) + first, _shown(lines[i]), str(why)))
-            names = _columns(self.names, contract)
             table = pa.table({n: pa.array([r.get(n) for r in rows], pa.string()) for n in names})
             kept = np.array(good, dtype=np.int64)
             if refused:
@@ -220,13 +221,14 @@ class JsonPiece:
 
         return Parsed(table, bad, len(numbers), line_of, lambda rows: [_shown(lines[i]) for i in kept[rows]])
 
-    def _row(self, line: bytes, contract: Contract | None) -> dict[str, str | None]:
-        values = parse_line(line)
-        allowed = set(_columns(self.names, contract))
-        more = [k for k in values if k not in allowed]
-        if more and not (contract is not None and contract.others == "drop"):
-            raise _Refused(f"The key {more[0]!r} is not among the columns.")
-        return {k: as_text(v) for k, v in values.items()}
+
+def _row(line: bytes, known: frozenset[str] | None) -> dict[str, str | None]:
+    """One line's values as text; ``known`` are the keys that it may have, None for any."""
+    values = parse_line(line)
+    if known is not None and not known.issuperset(values):
+        more = next(k for k in values if k not in known)
+        raise _Refused(f"The key {more!r} is not among the columns.")
+    return {k: v if type(v) is str else as_text(v) for k, v in values.items()}
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
@@ -241,7 +243,7 @@ def parse_line(line: bytes) -> dict[str, Any]:
         raise _Refused("It is nested too deep.") from error
     if not isinstance(value, dict):
         raise _Refused(f"It is not a JSON object, but {'a number' if isinstance(value, _Number) else _kind(value)}.")
-    if b"\\ud" in line.lower():
+    if b"\\u" in line and b"\\ud" in line.lower():
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -251,9 +253,11 @@ def parse_line(line: bytes) -> dict[str, Any]:
 
 def as_text(value: Any) -> str | None:
     """A value as text: strings and numbers as they are, nested values as compact JSON."""
-    if value is None:
-        return None
-    return str(value) if isinstance(value, str) else _json(value)
+    if isinstance(value, str):
+        return str(value)
+    if value is None or isinstance(value, bool):
+        return None if value is None else "true" if value else "false"
+    return _json(value)
 
 
 def fast(text: bytes, lines: list[bytes], rows: int, names: Sequence[str], contract: Contract) -> pa.Table | None:
