@@ -137,10 +137,8 @@ def _profile(rest: list[str]) -> Result:
     from parquetry.foundation.profile_page import save_profile, show_profile
 
     words, flags = _split(rest, ("--target", "--quantiles", "--engine", "--to"), "profile")
-    if len(words) != 1:
-        raise Misuse("profile takes one path.", fix=f"As in: {VERBS['profile'].usage}")
     found = profile(
-        words[0],
+        _one_path(words, "profile"),
         target=flags.get("--target"),
         quantiles=flags.get("--quantiles", "exact"),
         engine=flags.get("--engine", "local"),
@@ -169,12 +167,36 @@ def _split(rest: list[str], flags: Sequence[str], verb: str) -> tuple[list[str],
     return words, found
 
 
+def _one_path(words: list[str], verb: str) -> str:
+    if len(words) != 1:
+        raise Misuse(f"{verb} takes one path.", fix=f"As in: {VERBS[verb].usage}")
+    return words[0]
+
+
 def _clean(rest: list[str]) -> Result:
     from parquetry.foundation.clean_command import clean_command
 
     if len(rest) < 2 or any(w.startswith("-") for w in rest[:2]):
         raise Misuse("clean takes the data and the place to write to.", fix=f"As in: {VERBS['clean'].usage}")
     return Result(0, clean_command(rest[0], rest[1], rest[2:]))
+
+
+def _doctor(rest: list[str]) -> Result:
+    from parquetry.foundation.doctor import examine
+    from parquetry.foundation.mending import mend
+
+    words, flags = _split(rest, ("--fix", "--engine"), "doctor")
+    path = _one_path(words, "doctor")
+    found = examine(path)
+    print(found.text())
+    value: dict[str, Any] = {"diagnosis": found.to_dict()}
+    if "--fix" in flags:
+        done = mend(path, flags["--fix"], engine=flags.get("--engine"))
+        after = examine(done.to)
+        print(f"\n{done.rows:,} rows, the same in the copy (SHA-256 {done.digest[:16]}…).\n{after.text()}")
+        value |= {"mended": done.to_dict(), "after": after.to_dict()}
+        found = after
+    return Result(0 if found.healthy else 3, value)
 
 
 def _ingest(rest: list[str]) -> Result:
@@ -235,6 +257,11 @@ VERBS: Final = {
         _clean,
     ),
     "data": Verb("parquetry data", "The catalogue of data sets, and where each would come from.", _data),
+    "doctor": Verb(
+        "parquetry doctor PATH [--fix TO]",
+        "What makes Parquet slow or unsafe, and a sound copy of it; exit code 0: healthy (notes aside), 3: sick.",
+        _doctor,
+    ),
     "ingest": Verb("parquetry ingest SOURCE TO [flags]", "Bring a table in, and account for every row.", _ingest),
     "version": Verb("parquetry version", "The versions of Parquetry and Python.", _version),
 }
