@@ -102,7 +102,7 @@ def _supervised(work: Work, name: str, config: JobConfig, sources: dict[str, str
         with run:
             _work(work, config, run)
     except ParquetryError as error:
-        return _failed(error, 1, run)
+        return _failed(error, 1, run, _with_input(error, config, run))
     except KeyboardInterrupt as error:
         return _failed(error, 130, run, "Interrupted.")
     except Exception as error:  # noqa: BLE001 (the job's own code: shown with its traceback)
@@ -119,6 +119,14 @@ def _work(work: Work, config: JobConfig, run: Run) -> None:
         run.engine = {"name": engine.name, "parallelism": engine.parallelism}
         run.event("engine", **run.engine)
         work(config, engine, run)
+
+
+def _with_input(error: ParquetryError, config: JobConfig, run: Run | None) -> str:
+    """The error's message with the user's file in the place of its converted copy, which is gone; else ""."""
+    if run is None or run.converted not in str(error):
+        return ""
+    source = f"{config.input or 'the data set'} (as it was converted to Parquet)"
+    return f"{type(error).__name__}: {str(error).replace(run.converted, source)}"
 
 
 def _failed(error: BaseException, code: int, run: Run | None = None, message: str = "") -> Outcome:
