@@ -90,7 +90,6 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     pqy.save(model, run.path("model"), metrics=scores)
 
     inertia = {**dict(zip(curve.ks, curve.inertia, strict=True)), chosen: scores["inertia"]}  # fitted once more
-    numbered = [f"{i}: {name}" for i, name in enumerate(names)]
     sizes = [p["customers"] for p in profiles]
     flat = pqy.fit(make_pipeline(*prepare, PCA(2)), customers, features=MEASURES, engine=engine)
     some = customers.sample(config.sample, seed=config.seed).select(MEASURES).to_pandas()
@@ -98,7 +97,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     shares = tuple(flat[-1].explained_variance_ratio_)
     for picture in (
         plots_clusters.elbow_picture(list(inertia.items()), chosen=chosen),
-        plots_clusters.profile_picture(centers, [f"log {m}" for m in MEASURES], sizes=sizes, names=numbered),
+        plots_clusters.profile_picture(centers, [f"log {m}" for m in MEASURES], sizes=sizes, names=names),
         plots_clusters.scatter_picture(
             at[:, 0], at[:, 1], model.predict(some), rows=customers.num_rows, explained=shares
         ),

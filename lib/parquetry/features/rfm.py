@@ -139,9 +139,10 @@ def numbers_of_segments(customers: int, *, most: int, asked: int | None = None) 
         There are too few customers, for any segments or for those that are asked for.
     """
     if customers < max(3, (asked or 0) + 1):
+        who = "1 customer is" if customers == 1 else f"{customers:,} customers are"
         raise BadParameter(
-            f"There are {customers:,} customers, too few for {asked or 2:,} segments.",
-            why="Segments are groups of customers, fewer than there are customers.",
+            f"{who} too few for {asked or 2:,} segments.",
+            why="There must be more customers than segments.",
             fix="Take more data, or fewer segments." if asked else "Take more data; check the column of customers.",
         )
     return sorted({*range(2, min(most, customers - 1) + 1), *([asked] if asked else [])})

@@ -91,7 +91,7 @@ def refusal(position: Position, names: Sequence[str], who: str) -> NonFiniteValu
         f"{who}: column {names[position.column]!r} holds {position.what}, first in {position.path}, "
         f"row group {position.row_group}, row {position.row}.",
         why=f"The estimator does not accept {'missing' if missing else 'infinite'} values.",
-        fix="Put a SimpleImputer before it, or drop those rows." if missing else "Mend or drop those rows.",
+        fix=f"{'Put a SimpleImputer before it where it is a feature, or' if missing else 'Mend or'} drop those rows.",
     )
 
 
