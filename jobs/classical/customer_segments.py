@@ -86,7 +86,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     profiles = segment_profiles(segments, names, engine=engine)
     run.write_json("segments.json", profiles)
     head = ["segment", "customers", "share of customers", "share of sales", *(f"mean {m}" for m in MEASURES)]
-    run.table("Segments", head, [[f"{v:,.3g}" if isinstance(v, float) else v for v in p.values()] for p in profiles])
+    run.table("Segments", head, [list(p.values()) for p in profiles])
     pqy.save(model, run.path("model"), metrics=scores)
 
     inertia = {**dict(zip(curve.ks, curve.inertia, strict=True)), chosen: scores["inertia"]}  # fitted once more

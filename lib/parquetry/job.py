@@ -145,10 +145,18 @@ def _command(work: Work) -> str:
     return str(work.__globals__.get("__command__") or f"python {shlex.quote(sys.argv[0])}")
 
 
+class _Console(logging.StreamHandler[Any]):
+    """A stream that may be closed before the job ends (``job.py | head``), which is no error of the job's."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
 @contextlib.contextmanager
 def _console_log(level: str) -> Iterator[None]:
     """Parquetry's log on standard output while a job runs; warnings on standard error."""
-    quiet, loud = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    quiet, loud = _Console(sys.stdout), _Console(sys.stderr)
     quiet.addFilter(lambda record: record.levelno < logging.WARNING)
     loud.setLevel(logging.WARNING)
     before, propagate = log.level, log.propagate
