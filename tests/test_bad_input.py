@@ -396,6 +396,56 @@ def test_step_with_an_open_file(houses: Path, tmp_path: Path) -> None:
         refuse(errors.StepNotPicklable, call, "'opensfile'")
 
 
+def test_a_frame_is_no_dataset(houses: Path) -> None:
+    frame = pqy.open_dataset(houses).head(5)
+    refuse(errors.BadParameter, lambda: fit(LinearRegression(), frame, target="price"), "DataFrame", "to_parquet")
+    refuse(errors.BadParameter, lambda: fit(LinearRegression(), 3, target="price"), "int")
+
+
+def test_a_model_that_is_not_fitted(houses: Path, tmp_path: Path) -> None:
+    model = make_pipeline(StandardScaler(), LinearRegression())
+    for call in (
+        lambda: pqy.predict(model, houses, to=tmp_path / "out", features=NUMBERS, engine=NothingScheduled()),
+        lambda: pqy.evaluate(model, houses, target="price", features=NUMBERS, engine=NothingScheduled()),
+    ):
+        refuse(errors.BadParameter, call, "Pipeline is not fitted", "parquetry.fit")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("bad", "told"), [(np.inf, "infinity"), (np.nan, "NaN")])
+def test_values_that_a_model_refuses_are_told_by_their_place(local: Any, tmp_path: Path, bad: float, told: str) -> None:
+    rows = {"word": ["a"] * 100, "area": np.arange(100.0), "price": np.arange(100.0)}
+    good = table_at(tmp_path / "good.parquet", rows)
+    model = make_pipeline(StandardScaler(), LinearRegression())
+    fitted = pqy.fit(model, good, target="price", features=["area"], engine=local)
+    rows["area"][77] = bad
+    data = table_at(tmp_path / "bad.parquet", rows, row_group_size=50)
+    named = (f"'area' holds {told}", str(data), "row group 1, row 27")
+    for call in (
+        lambda: pqy.evaluate(fitted, data, target="price", engine=local),
+        lambda: pqy.predict(fitted, data, to=tmp_path / "out", engine=local),
+    ):
+        refuse(errors.NonFiniteValues, call, *named)
+    if told == "NaN":  # what the scaler lets through has its name still
+        call = lambda: pqy.fit(model, data, target="price", features=["area"], engine=local)  # noqa: E731
+        refuse(errors.NonFiniteValues, call, "LinearRegression", *named)
+
+
+def test_a_date_is_not_to_be_encoded(tmp_path: Path) -> None:
+    days = np.arange(20).astype("datetime64[s]")
+    data = table_at(tmp_path / "days.parquet", {"day": days, "y": np.arange(20.0)})
+    refuse(errors.WrongColumnType, lambda: fit(LinearRegression(), data, target="y"), "'day'", "days since a date")
+
+
+def test_messages_are_sentences() -> None:
+    assert (
+        str(errors.ParquetryError("A fact.", why="[Errno 1] Refused", fix="Try.")) == "A fact. [Errno 1] Refused. Try."
+    )
+    assert str(errors.ParquetryError("Wrong: ", fix="\nSee --help.")) == "Wrong:\nSee --help."
+    assert str(errors.ParquetryError("A fact.", fix="Run it: make x")) == "A fact. Run it: make x"
+    assert errors.did_you_mean("hous", ["house_prices", "spam_filter"]) == "Did you mean 'house_prices'?"
+
+
 # --- outputs ------------------------------------------------------------------------------------
 @pytest.fixture
 def model(houses: Path, local: Any) -> Any:
@@ -477,7 +527,7 @@ def test_engine_settings(settings: dict[str, Any]) -> None:
 )
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch, where: str, package: str, extra: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    named = (package, f"pip install 'parquetry[{extra}]'")
+    named = (package, "-m pip install -e", f"[{extra}]'")  # of this clone: a package of the name may be another's
     refuse(errors.MissingDependency, lambda: pqy.open_engine(where), *named)
     with pqy.open_engine("local") as engine:
         assert engine.name == "local"

@@ -99,7 +99,7 @@ def test_everything_wrong_is_listed_at_once(tmp_path: Path):
         "PARQUETRY_JOB_SEEDS (environment). Did you mean 'PARQUETRY_JOB_SEED'?",
         "--test (flag --test) is '2'",
         "--memory (flag --memory) is 'lots'",
-        "Did you mean 'spark'?",
+        "Did you mean 'spark'?\n",
         "'stray' stands alone",
         "--log-level (flag --log-level) is 'loud'",
         "--target needs a value",

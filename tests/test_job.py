@@ -293,3 +293,16 @@ def test_wrong_columns(mixed: Path):
         choose_columns(data, target="y", features=["y", "number"])
     with pytest.raises(BadParameter, match="no feature column left"):
         choose_columns(data, target="y", features=["number"], exclude=["number"])
+
+
+def test_an_error_names_the_users_file_and_not_its_converted_copy(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    def work(config: JobConfig, _engine: object, run: Run) -> None:
+        raise UnknownColumn(f"There is no column 'x' in {run.converted}.", fix="Name another.")
+
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    given = ["--input", str(tmp_path / "rows.csv"), "--output", str(tmp_path / "out")]
+    assert execute(work, JobConfig, given).code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("UnknownColumn: There is no column 'x' in")
+    assert "rows.csv (as it was converted to Parquet)" in told
+    assert "partial" not in told.splitlines()[0]

@@ -183,6 +183,17 @@ def test_numbers(value: Any, name: str, shown: str):
     assert report.number(value, name) == shown
 
 
+def test_texts_stand_at_the_left_and_figures_at_the_right(tmp_path: Path):
+    with Run("job", JobConfig(output=tmp_path / "out")) as run:
+        run.table("Mistakes", ["sure", "text", "share"], [["0.97", "call now", 0.5], ["1,000", "12 pm", None]])
+        run.plot(plots.residuals(Counted(np.linspace(-1, 1, 11), np.arange(10), 0, 0, 0), "y"), "One")
+    text = (run.folder / "report.html").read_text()
+    assert '<td class="t">call now</td>' in text
+    assert '<td class="n">0.97</td>' in text
+    assert '<td class="n">-</td>' in text
+    assert 'class="broad"' not in text
+
+
 def test_no_figure_is_kept_in_pyplots_state(tmp_path: Path):
     import sys
 

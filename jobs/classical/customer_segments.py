@@ -21,7 +21,15 @@ import parquetry as pqy
 from parquetry.classical.kmeans_curve import kmeans_curve
 from parquetry.config import JobConfig
 from parquetry.engine import Engine
-from parquetry.features.rfm import MEASURES, Orders, customer_table, segment_names, segment_profiles, segment_table
+from parquetry.features.rfm import (
+    MEASURES,
+    Orders,
+    customer_table,
+    numbers_of_segments,
+    segment_names,
+    segment_profiles,
+    segment_table,
+)
 from parquetry.foundation import plots_clusters
 from parquetry.job import run_job
 from parquetry.run import Run
@@ -57,8 +65,8 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     # The measures span orders of magnitude: their logarithms compare.
     prepare = [FunctionTransformer(np.log1p, np.expm1, feature_names_out="one-to-one"), StandardScaler()]
     template = make_pipeline(*prepare, KMeans(n_init=5, random_state=config.seed))
-    largest = min(max(config.most_segments, config.segments or 0), customers.num_rows - 1)
-    curve = kmeans_curve(template, customers, range(2, largest + 1), features=MEASURES, engine=engine)
+    tried = numbers_of_segments(customers.num_rows, most=config.most_segments, asked=config.segments)
+    curve = kmeans_curve(template, customers, tried, features=MEASURES, engine=engine)
     chosen = config.segments or curve.elbow
     why = "asked for" if config.segments else "where the curve of the inertia bends most"
     run.note(f"{chosen} segments: {why}.")
@@ -78,17 +86,17 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     profiles = segment_profiles(segments, names, engine=engine)
     run.write_json("segments.json", profiles)
     head = ["segment", "customers", "share of customers", "share of sales", *(f"mean {m}" for m in MEASURES)]
-    run.table("Segments", head, [[f"{v:,.3g}" if isinstance(v, float) else v for v in p.values()] for p in profiles])
+    run.table("Segments", head, [list(p.values()) for p in profiles])
     pqy.save(model, run.path("model"), metrics=scores)
 
-    pairs = list(zip(curve.ks, curve.inertia, strict=True))
+    inertia = {**dict(zip(curve.ks, curve.inertia, strict=True)), chosen: scores["inertia"]}  # fitted once more
     sizes = [p["customers"] for p in profiles]
     flat = pqy.fit(make_pipeline(*prepare, PCA(2)), customers, features=MEASURES, engine=engine)
     some = customers.sample(config.sample, seed=config.seed).select(MEASURES).to_pandas()
     at = flat.transform(some)
     shares = tuple(flat[-1].explained_variance_ratio_)
     for picture in (
-        plots_clusters.elbow_picture(pairs, chosen=chosen),
+        plots_clusters.elbow_picture(list(inertia.items()), chosen=chosen),
         plots_clusters.profile_picture(centers, [f"log {m}" for m in MEASURES], sizes=sizes, names=names),
         plots_clusters.scatter_picture(
             at[:, 0], at[:, 1], model.predict(some), rows=customers.num_rows, explained=shares

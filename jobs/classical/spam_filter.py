@@ -10,7 +10,7 @@ labeled so). With --input it takes any table with a column of texts and one of t
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
@@ -41,6 +41,12 @@ class Config(JobConfig):
     cost_lost_ham: float = Field(3.0, ge=0, description="What it costs to filter out one good message.")
     test: float = Field(0.2, gt=0, lt=1, description="The share of the rows that is kept for the test.")
     validation: float = Field(0.25, gt=0, lt=1, description="The share of the others that chooses the threshold.")
+
+    @model_validator(mode="after")
+    def _texts_alone(self) -> Config:
+        if self.features or self.exclude:
+            raise ValueError("--features and --exclude mean nothing here: --text names the one column that is read")
+        return self
 
 
 def run(config: Config, engine: Engine, run: Run) -> None:

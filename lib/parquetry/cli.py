@@ -218,10 +218,10 @@ def _job(words: Sequence[str], verb: str) -> Path:
         raise Misuse("Which job?", why=_job_list(), fix=f"\nAs in: {VERBS[verb].usage}")
     found = jobs.find(words[0])
     if found is None:
+        if words[0].endswith(".py"):
+            raise Misuse(f"There is no file {words[0]!r}.", fix="Check the path, or name a job that comes along.")
         known = jobs.available()
-        raise Misuse(
-            f"There is no job {words[0]!r}.", why=did_you_mean(words[0], known), fix=f"All: {', '.join(known)}."
-        )
+        raise Misuse(f"There is no job {words[0]!r}.", why=did_you_mean(words[0], known), fix=f"All: parquetry {verb}.")
     return found
 
 

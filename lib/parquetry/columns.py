@@ -62,7 +62,7 @@ def choose_columns(
     """
     dataset.require([target], "target column")
     dataset.require(features or (), "feature column")
-    dataset.require(exclude, "column to exclude")
+    dataset.require(exclude, "excluded column")
     if features is not None and target in features:
         raise BadParameter(
             f"{target!r} is both a feature and the target.",

@@ -273,7 +273,8 @@ def _problem(error: ErrorDetails, sources: Mapping[str, str]) -> str:
     if not name:
         return f"{message}."
     reason = f"{message[:1].lower()}{message[1:].rstrip('.')}"
-    return f"{flag_name(name)} ({sources.get(name, 'default')}) is {error['input']!r}: {reason}."
+    end = "" if reason.endswith("?") else "."
+    return f"{flag_name(name)} ({sources.get(name, 'default')}) is {error['input']!r}: {reason}{end}"
 
 
 def _bad_config(problems: Sequence[str]) -> BadConfig:

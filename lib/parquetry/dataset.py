@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -316,6 +316,13 @@ def open_dataset(
     if isinstance(source, (str, os.PathLike)):
         uri = os.fspath(source)
         files = _locate(uri, version, filesystem, storage_options)
+    elif hasattr(source, "columns") or not isinstance(source, Iterable):
+        # A frame is iterable too: its columns would be taken for files.
+        raise BadParameter(
+            f"A {type(source).__name__} is neither a path nor a Dataset.",
+            why="Data is read from Parquet, block by block.",
+            fix="Pass a path, a list of them, or a Dataset; write a frame first: frame.to_parquet('rows.parquet').",
+        )
     elif version is not None:
         raise BadParameter(f"version={version} was asked of a list of files.", fix="Open a Delta table by itself.")
     else:

@@ -7,8 +7,13 @@ Each one states the fact (what was wrong and where), the reason, and the way out
 from __future__ import annotations
 
 import difflib
+import shlex
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+_ENDS = (".", "!", "?", ":", ";", "…")
 
 
 class ParquetryError(Exception):
@@ -26,11 +31,23 @@ class ParquetryError(Exception):
 
     def __init__(self, fact: str, *, why: str = "", fix: str = "") -> None:
         self.fact, self.why, self.fix = fact, why, fix
-        super().__init__(" ".join(part for part in (fact, why, fix) if part))
+        super().__init__(_sentences([part for part in (fact, why, fix) if part]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors travel from workers to the driver: pickle must keep the keyword-only parts.
         return (_rebuild, (type(self), self.fact, self.why, self.fix))
+
+
+def _sentences(parts: list[str]) -> str:
+    """Sentences after each other: a reason that another library gave often lacks its period."""
+    text = parts[0] if parts else ""
+    for part in parts[1:]:
+        text = text.rstrip()
+        if part.startswith("\n"):
+            text += part
+        else:
+            text += f"{'' if text.endswith(_ENDS) else '.'} {part}"
+    return text
 
 
 def _rebuild(kind: type[ParquetryError], fact: str, why: str, fix: str) -> ParquetryError:
@@ -42,6 +59,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = list(known)
     lowered = {n.lower(): n for n in names}
     near = difflib.get_close_matches(name.lower(), list(lowered), n=1)
+    if not near and len(name) > 2:
+        begun = [n for n in lowered if n.startswith(name.lower())]
+        near = begun if len(begun) == 1 else []
     if near:
         return f"Did you mean {lowered[near[0]]!r}?"
     shown = ", ".join(repr(n) for n in names[:10])
@@ -219,8 +239,10 @@ class DownloadFailed(ParquetryError, ConnectionError):
 
 def missing(package: str, extra: str, need: str) -> MissingDependency:
     """The error for a package that belongs to an extra: which, why, and how to get it."""
+    clone = Path(__file__).parents[2]
+    source = f"-e '{clone}[{extra}]'" if (clone / "pyproject.toml").is_file() else f"'parquetry[{extra}]'"
     return MissingDependency(
         f"The package {package!r} is not installed.",
         why=f"It is needed {need}.",
-        fix=f"Install it with: pip install 'parquetry[{extra}]'",
+        fix=f"Install it with: {shlex.quote(sys.executable)} -m pip install {source}",
     )

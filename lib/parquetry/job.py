@@ -102,7 +102,7 @@ def _supervised(work: Work, name: str, config: JobConfig, sources: dict[str, str
         with run:
             _work(work, config, run)
     except ParquetryError as error:
-        return _failed(error, 1, run)
+        return _failed(error, 1, run, _with_input(error, config, run))
     except KeyboardInterrupt as error:
         return _failed(error, 130, run, "Interrupted.")
     except Exception as error:  # noqa: BLE001 (the job's own code: shown with its traceback)
@@ -121,6 +121,14 @@ def _work(work: Work, config: JobConfig, run: Run) -> None:
         work(config, engine, run)
 
 
+def _with_input(error: ParquetryError, config: JobConfig, run: Run | None) -> str:
+    """The error's message with the user's file in the place of its converted copy, which is gone; else ""."""
+    if run is None or run.converted not in str(error):
+        return ""
+    source = f"{config.input or 'the data set'} (as it was converted to Parquet)"
+    return f"{type(error).__name__}: {str(error).replace(run.converted, source)}"
+
+
 def _failed(error: BaseException, code: int, run: Run | None = None, message: str = "") -> Outcome:
     text = message or str(error)
     sys.stdout.flush()
@@ -137,10 +145,18 @@ def _command(work: Work) -> str:
     return str(work.__globals__.get("__command__") or f"python {shlex.quote(sys.argv[0])}")
 
 
+class _Console(logging.StreamHandler[Any]):
+    """A stream that may be closed before the job ends (``job.py | head``), which is no error of the job's."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
+
+
 @contextlib.contextmanager
 def _console_log(level: str) -> Iterator[None]:
     """Parquetry's log on standard output while a job runs; warnings on standard error."""
-    quiet, loud = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    quiet, loud = _Console(sys.stdout), _Console(sys.stderr)
     quiet.addFilter(lambda record: record.levelno < logging.WARNING)
     loud.setLevel(logging.WARNING)
     before, propagate = log.level, log.propagate

@@ -101,7 +101,7 @@ def write_sorted(
     staging = f"{path.rstrip('/')}.unsorted-{output.token}"
     try:
         loose = engine.write(frame, staging)
-        loose.require(by, "column to sort by")
+        loose.require(by, "sort column")
         needed = 3 * loose.nbytes  # as read, sorted, and finished
         if needed > engine.memory:
             raise TooBigForOneNode(

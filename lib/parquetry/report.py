@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from parquetry.run import Run, Scores
+    from parquetry.run import Run, Scores, Table
 
 METRIC_NAMES = {
     "r2": "R²",
@@ -24,6 +25,9 @@ METRIC_NAMES = {
     "mcc": "Matthews correlation",
     "cohen_kappa": "Cohen's kappa",
     "brier": "Brier score",
+    "calinski_harabasz": "Calinski-Harabasz",
+    "davies_bouldin": "Davies-Bouldin",
+    "silhouette_rows": "silhouette, rows looked at",
     "roc_auc": "ROC AUC",
     "roc_auc_weighted": "ROC AUC, weighted",
     "roc_auc_error": "ROC AUC wrong by at most",
@@ -31,6 +35,17 @@ METRIC_NAMES = {
     "rows": "rows",
 }
 _BOUNDS = {"roc_auc_error", "average_precision_error"}  # nothing to tell where they are zero
+_AGREEMENT = {
+    "rows": "rows compared",
+    "disagreements": "rows that disagree",
+    "rounded": "rows that differ by the rounding of their inputs to float32",
+    "max_absolute": "largest difference",
+    "max_relative": "largest relative difference",
+    "rtol": "relative difference that rounding explains",
+    "scale": "usual size of a prediction",
+    "first": "first row that disagrees",
+}
+_FIGURE = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?%)?|-|nan|inf|", re.IGNORECASE)
 _SAME_AS_ACCURACY = {"precision_micro", "recall_micro", "f1_micro"}
 _PACKAGES = ("parquetry", "scikit-learn", "numpy", "pyarrow", "pandas", "onnx", "onnxruntime", "skl2onnx", "skops")
 _ENGINE_PACKAGES = {"dask": "dask", "distributed": "distributed", "pyspark": "pyspark"}
@@ -44,7 +59,11 @@ def html(run: Run) -> str:
         settings=_settings(run),
         metrics=metric_rows(run.contents.scores),
         fits=[(name, _fit_facts(fit), fit.get("steps", [])) for name, fit in run.contents.fits.items()],
-        agreement=[(_words(k), number(v)) for k, v in run.contents.agreement.items()],
+        agreement=[
+            (_AGREEMENT.get(k, _words(k)), number(v)) for k, v in run.contents.agreement.items() if v is not None
+        ],
+        sides=_sides,
+        is_broad=_is_broad,
         versions=versions(),
         number=number,
     )
@@ -53,7 +72,7 @@ def html(run: Run) -> str:
 def show(run: Run) -> None:
     """The run's end on the console: where the data came from, the metrics, and where all of it is."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
     console = Console(soft_wrap=True)
@@ -61,7 +80,9 @@ def show(run: Run) -> None:
     console.print(Text.assemble("\n", label if run.contents.synthetic else "", "Data: ", run.contents.origin))
     scores = run.contents.scores
     if scores:
-        table = Table(title=f"{run.job}, {run.seconds:.1f} s on {run.engine.get('name', '-')}", title_justify="left")
+        table = RichTable(
+            title=f"{run.job}, {run.seconds:.1f} s on {run.engine.get('name', '-')}", title_justify="left"
+        )
         table.add_column("metric")
         for s in scores:
             table.add_column(Text(_heading(s)), justify="right", style="dim" if s.baseline else "bold")
@@ -144,6 +165,21 @@ def _fit_facts(fit: dict[str, Any]) -> str:
 
 def _heading(scores: Scores) -> str:
     return f"{scores.model} (baseline)" if scores.baseline else scores.model
+
+
+def _sides(table: Table) -> list[str]:
+    """The class of each column's cells: "n", set at the right, for figures; "t" for texts."""
+    return ["n" if all(_is_figure(row[i]) for row in table.rows) else "t" for i in range(len(table.columns))]
+
+
+def _is_broad(svg: str) -> bool:
+    """Whether a picture is so much wider than high that half a page makes its letters small."""
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    return box is not None and float(box[1]) > 2 * float(box[2])
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float)) or _FIGURE.fullmatch(str(value)) is not None
 
 
 def _words(name: str) -> str:

@@ -97,6 +97,8 @@ class Run:
         What the report will show.
     units : dict of str to str
         The units of columns, where they are known.
+    converted : str
+        Where a text table is converted to; it goes with a run that fails.
 
     Raises
     ------
@@ -115,6 +117,7 @@ class Run:
         self.folder = self._place(config)
         self.failed_log = self.folder.with_name(f"{self.folder.name}.failed")
         self._building = self.folder.with_name(f".{self.folder.name}.{self.id}.partial")
+        self.converted = str(self._building / "input" / "rows.parquet")
         self._clock = time.perf_counter()
         self._open = False
         self.failed = False
@@ -134,7 +137,7 @@ class Run:
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         with (self._building / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": moment, "event": event, **fields}, default=str) + "\n")
-        shown = "  ".join(f"{k} {_short(v)}" for k, v in fields.items())
+        shown = "  ".join(f"{k} {_short(v)}" for k, v in fields.items() if v is not None and v != {})
         log.info("%s  %s", f"{event:<10}", shown)
 
     def origin(self, text: str, *, synthetic: bool = False, units: Mapping[str, str] | None = None) -> None:
@@ -267,8 +270,9 @@ class Run:
             return Path.cwd() / "runs" / self.job / f"{stamp}-{self.id}"
         text = os.fspath(config.output)
         if re.match(r"[a-z0-9+.-]+:/", text):
+            url = re.sub(r":/+", "://", text, count=1)  # pathlib has made one slash of two
             raise BadParameter(
-                f"--output {text} is not a local path.",
+                f"--output {url} is not a local path.",
                 why="A run's folder is renamed into place, which object stores cannot do.",
                 fix="Name a folder, on a shared disk where the workers are other machines, and copy it afterwards.",
             )
@@ -321,4 +325,8 @@ def _short(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {_short(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_short, value))
     return f"{value:,.6g}" if isinstance(value, float) else str(value)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from sklearn.exceptions import NotFittedError
 
 from parquetry.commit import CommittedWrite, Part, PartWriter
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.engine import borrowed_engine
 from parquetry.errors import BadParameter, ParquetryError
 from parquetry.fitting import check_picklable, make_view
+from parquetry.foundation.positions import placed
 from parquetry.metrics import evaluate_classifier, evaluate_regressor
 from parquetry.reduction import Bundle
 from parquetry.relational import write_bundles
@@ -202,7 +204,10 @@ class _Shower:
     names: tuple[str, ...] | None
 
     def __call__(self, batch: Batch) -> pa.Table:
-        columns = list(self.output(batch.X).T)
+        try:
+            columns = list(self.output(batch.X).T)
+        except ValueError as error:
+            raise placed(error, batch) from error
         names = self.names
         if names is None or len(names) != len(columns):
             names = ("prediction",) if len(columns) == 1 else tuple(f"prediction_{i}" for i in range(len(columns)))
@@ -244,6 +249,10 @@ def _naming_columns(model: Any, view: View) -> Iterator[None]:
     except (ValueError, TypeError, KeyError) as error:
         if isinstance(error, ParquetryError):
             raise
+        if isinstance(error, NotFittedError):
+            raise BadParameter(
+                f"{type(model).__name__} is not fitted.", why=str(error), fix="Pass what parquetry.fit returned."
+            ) from error
         raise BadParameter(
             f"{type(model).__name__} does not take the columns {list(view.features)}.",
             why=f"{type(error).__name__}: {error}",

@@ -132,10 +132,13 @@ class Column:
 
 def not_numeric(name: str, kind: pa.DataType) -> WrongColumnType:
     """The error for a column that should hold numbers and does not."""
+    encode = "Encode it (OneHotEncoder in a ColumnTransformer)"
+    if pa.types.is_temporal(kind):
+        encode = "Make numbers of it beforehand (the weekday, days since a date)"
     return WrongColumnType(
         f"Column {name!r} is {kind}, not a number.",
         why="The estimator works on numbers.",
-        fix="Encode it (OneHotEncoder in a ColumnTransformer), or leave it out with features=.",
+        fix=f"{encode}, or leave it out with features=.",
     )
 
 
@@ -317,8 +320,13 @@ class Batch:
     def X(self) -> Any:  # noqa: N802 (scikit-learn's name)
         """Features after all steps: Columns where there is none, else what the last step gave."""
         x: Any = self.stored
-        for step in self.view.steps:
-            x = step(x)
+        try:
+            for step in self.view.steps:
+                x = step(x)
+        except ValueError as error:
+            from parquetry.foundation.positions import placed
+
+            raise placed(error, self) from error
         return x
 
     @cached_property

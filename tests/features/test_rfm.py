@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 import parquetry as pqy
-from parquetry.errors import EmptyDataset, TooBigForOneNode, UnknownColumn, WrongColumnType
-from parquetry.features.rfm import Orders, customer_table, segment_names
+from parquetry.errors import BadParameter, EmptyDataset, TooBigForOneNode, UnknownColumn, WrongColumnType
+from parquetry.features.rfm import Orders, customer_table, numbers_of_segments, segment_names
 
 ORDERS = Orders("who", "order", "when", "pieces", "price")
 
@@ -91,3 +91,12 @@ def test_segments_are_named_by_their_traits() -> None:
         "average",
         "big spenders",
     ]
+
+
+def test_numbers_of_segments() -> None:
+    assert numbers_of_segments(100, most=5) == [2, 3, 4, 5]
+    assert numbers_of_segments(100, most=3, asked=50) == [2, 3, 50]
+    assert numbers_of_segments(3, most=8) == [2]
+    for customers, asked, told in ((1, None, "1 customer is too few"), (2, None, "2 customers"), (399, 1_000, "1,000")):
+        with pytest.raises(BadParameter, match=told):
+            numbers_of_segments(customers, most=8, asked=asked)

@@ -26,7 +26,7 @@ def test_profiles_show_the_features_that_differ_most() -> None:
     picture = profile_picture(centers, [f"f{i}" for i in range(40)], sizes=[30, 10], names=["low", "high"])
     axes = picture.figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == [f"f{i}" for i in range(39, 19, -1)]
-    assert [t.get_text() for t in axes.get_xticklabels()] == ["low\n75%", "high\n25%"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0: low\n75%", "1: high\n25%"]
     assert axes.texts[2].get_text() == "+1.9"
     assert "of 40" in picture.caption
     wide = profile_picture(np.ones((30, 10)), [f"f{i}" for i in range(10)])

@@ -93,7 +93,7 @@ def worst_mistakes(
         raise BadParameter(f"most={most} is not a number of rows.", fix="Pass 0 or more.")
     view = make_view(data, target=target, features=model_features(model, features))
     view.dataset.require_rows()
-    view.dataset.require(columns, "column to show")
+    view.dataset.require(columns, "shown column")
     check_picklable(model)
     # Read beside the target, and otherwise left alone.
     seen = replace(view, target=(target, *(c for c in columns if c != target)))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parquetry.dataset import Dataset
-from parquetry.errors import EmptyDataset, WrongColumnType
+from parquetry.errors import BadParameter, EmptyDataset, WrongColumnType
 from parquetry.relational import write_sorted
 from parquetry.view import is_numeric
 
@@ -130,6 +130,24 @@ class _Measured:
         )
 
 
+def numbers_of_segments(customers: int, *, most: int, asked: int | None = None) -> list[int]:
+    """The numbers of segments to try: 2 to ``most``, as far as there are customers, and the one that is asked for.
+
+    Raises
+    ------
+    BadParameter
+        There are too few customers, for any segments or for those that are asked for.
+    """
+    if customers < max(3, (asked or 0) + 1):
+        who = "1 customer is" if customers == 1 else f"{customers:,} customers are"
+        raise BadParameter(
+            f"{who} too few for {asked or 2:,} segments.",
+            why="There must be more customers than segments.",
+            fix="Take more data, or fewer segments." if asked else "Take more data; check the column of customers.",
+        )
+    return sorted({*range(2, min(most, customers - 1) + 1), *([asked] if asked else [])})
+
+
 def segment_names(centers: Sequence[Mapping[str, float]]) -> list[str]:
     """A name for each segment by its traits, as "recent, frequent, big spenders".
 
@@ -160,7 +178,7 @@ def _traits(scores: Any) -> str:
 
 
 def _check(lines: Dataset, orders: Orders) -> None:
-    lines.require(orders.columns, "column of orders")
+    lines.require(orders.columns, "orders column")
     for name in (orders.quantity, orders.price):
         kind = lines.full_schema.field(name).type
         if not is_numeric(kind):

@@ -76,13 +76,13 @@ def profile_picture(
     sizes : sequence of float, default None
         Rows, or weight, of each cluster: shown as shares.
     names : sequence of str, default None
-        The clusters' names; None numbers them from 0.
+        The clusters' names, beside their numbers, which count from 0.
     """
     values = np.asarray(centers, dtype=np.float64)
     order = np.argsort(-(values.max(axis=0) - values.min(axis=0)), kind="stable")[:_MOST_FEATURES]
     shown = values[:, order].T
     rows, columns = shown.shape
-    labels = [str(i) if names is None else fill(_short(names[i]), _LABEL) for i in range(columns)]
+    labels = [str(i) if names is None else fill(f"{i}: {_short(names[i])}", _LABEL) for i in range(columns)]
     cell, lines = (0.72, 1) if names is None else (1.15, max(label.count("\n") + 1 for label in labels))
     figure, axes = _axes((float(np.clip(2.6 + cell * columns, 4.6, 12.0)), 1.5 + 0.18 * lines + 0.34 * max(3, rows)))
     limit = max(1.0, float(np.abs(shown).max()))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from parquetry.errors import NonFiniteValues
+from parquetry.errors import NonFiniteValues, ParquetryError
 from parquetry.reduction import Reduction
-from parquetry.view import Batch, FloatArray, View
+from parquetry.view import Batch, FloatArray, View, float_column, is_numeric
+
+_MOST_NAMES = 10_000  # names are made for an error that rarely comes
 
 Values = Callable[[Batch], list[FloatArray]]
 """Gives a batch's columns as 1-D float arrays; it must be picklable."""
@@ -88,13 +91,43 @@ def refusal(position: Position, names: Sequence[str], who: str) -> NonFiniteValu
         f"{who}: column {names[position.column]!r} holds {position.what}, first in {position.path}, "
         f"row group {position.row_group}, row {position.row}.",
         why=f"The estimator does not accept {'missing' if missing else 'infinite'} values.",
-        fix="Put a SimpleImputer before it, or drop those rows." if missing else "Mend or drop those rows.",
+        fix=f"{'Put a SimpleImputer before it where it is a feature, or' if missing else 'Mend or'} drop those rows.",
     )
 
 
+def placed(error: ValueError, batch: Batch) -> ValueError:
+    """scikit-learn's "contains infinity" or "contains NaN" as the error that tells the place; others as they are."""
+    told = re.match(r"Input (?:X )?contains (infinity|NaN)", str(error))
+    if told is None or isinstance(error, ParquetryError):
+        return error
+    schema = batch.table.schema
+    names = [f for f in batch.view.features if is_numeric(schema.field(f).type)]
+    columns = [float_column(batch.table.column(f)) for f in names]
+    infinite = told[1] == "infinity"
+    test = np.isinf if infinite else np.isnan
+    first = earliest([position_of(batch, test(values), i, told[1]) for i, values in enumerate(columns)])
+    return error if first is None else refusal(first, names, "The model")
+
+
 def shown_names(view: View) -> tuple[str, ...]:
-    """Names of X's columns for errors: scikit-learn's ``x0``, ``x1`` … where they have none."""
-    return view.names if view.names is not None else tuple(f"x{i}" for i in range(view.width))
+    """Names of X's columns for errors: those that the steps give, else scikit-learn's ``x0`` and so on."""
+    if view.names is not None:
+        return view.names
+    told = _names_through(view)
+    return told if len(told) == view.width else tuple(f"x{i}" for i in range(view.width))
+
+
+def _names_through(view: View) -> tuple[str, ...]:
+    """What each step's ``get_feature_names_out`` makes of the stored columns' names; empty where one does not say."""
+    names: Any = np.asarray(view.features, dtype=object)
+    if view.width > _MOST_NAMES:
+        return ()
+    try:
+        for step in view.steps:
+            names = step.transformer.get_feature_names_out(names)
+    except (AttributeError, ValueError, TypeError):
+        return ()
+    return tuple(map(str, names))
 
 
 def features(batch: Batch) -> list[FloatArray]:
