@@ -68,6 +68,12 @@ def test_classes_codes_and_weights(engine: Any, write_parquet: Any, target: str)
     np.testing.assert_allclose(seen[1], w * theirs[codes], rtol=1e-12)
 
 
+def test_counting_classes_reads_no_feature(write_parquet: Any) -> None:
+    view = make_view(write_parquet(table()), target="word", features=["x", "number"], sample_weight="weight")
+    asked = next(learn_classes(LogisticRegression(), view))
+    assert {c for work in asked for c in work.view.columns} == {"word", "weight"}
+
+
 def test_class_weights_by_rows_and_by_name(local: Any, write_parquet: Any) -> None:
     data = pqy.open_dataset(write_parquet(table()))
     frame = data.to_pandas()

@@ -78,7 +78,7 @@ class ClassWeights:
 
 
 def learn_classes(estimator: Any, view: View, *, least: int = 1) -> Generator[list[Any], list[Any], list[Classes]]:
-    """The classes of each target column, in one pass.
+    """The classes of each target column, in one pass that reads no feature.
 
     Parameters
     ----------
@@ -102,6 +102,9 @@ def learn_classes(estimator: Any, view: View, *, least: int = 1) -> Generator[li
     who = type(estimator).__name__
     if not view.target:
         raise BadParameter(f"{who} needs a target.", fix="Pass target='column'.")
+    if view.prepare is None:
+        # Reading all features would cost many times what counting the target does.
+        view = replace(view, features=(), steps=(), step_names=None)
     works = [Pass(Counts(who, view.target, target=True, limit=MAX_CLASSES), view)]
     if view.sample_weight is not None:
         weighted = Counts(who, view.target, target=True, weighted=True, limit=MAX_CLASSES)
