@@ -151,6 +151,7 @@ BAD = {
     "no target": (DummyRegressor(), None, {}, BadParameter, "needs a target"),
     "no weight": (DummyRegressor(), "y", {"sample_weight": "zero"}, DegenerateColumn, "add up to zero"),
     "negative weight": (DummyRegressor(), "y", {"sample_weight": "below"}, BadParameter, "non-negative"),
+    "gap in a weight": (DummyRegressor(), "y", {"sample_weight": "gap"}, NonFiniteValues, "NaN.*row group 0, row 1"),
     "class not there": (
         DummyClassifier(strategy="constant", constant="z"), "c", {}, BadParameter, "must be present in the training",
     ),

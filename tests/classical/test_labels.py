@@ -68,6 +68,12 @@ def test_classes_codes_and_weights(engine: Any, write_parquet: Any, target: str)
     np.testing.assert_allclose(seen[1], w * theirs[codes], rtol=1e-12)
 
 
+def test_counting_classes_reads_no_feature(write_parquet: Any) -> None:
+    view = make_view(write_parquet(table()), target="word", features=["x", "number"], sample_weight="weight")
+    asked = next(learn_classes(LogisticRegression(), view))
+    assert {c for work in asked for c in work.view.columns} == {"word", "weight"}
+
+
 def test_class_weights_by_rows_and_by_name(local: Any, write_parquet: Any) -> None:
     data = pqy.open_dataset(write_parquet(table()))
     frame = data.to_pandas()
@@ -99,3 +105,21 @@ def test_labels_that_no_classifier_can_use(
     with pytest.raises(error, match=message) as caught:
         drive(learn_classes(LogisticRegression(), view, least=2), local, verb="test")
     assert caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("weight", "error", "message"),
+    [
+        (np.nan, NonFiniteValues, "'w' holds NaN.*row 3"),
+        (np.inf, NonFiniteValues, "'w' holds infinity.*row 3"),
+        (-1.0, BadParameter, r"non-negative.*the least is -1\.0"),
+    ],
+)
+def test_weights_that_no_classifier_can_use(
+    local: Any, write_parquet: Any, weight: float, error: type[ParquetryError], message: str
+) -> None:
+    # A class's other weights hide a negative one in their sum.
+    table = pa.table({"x": np.arange(8.0), "y": ["a", "b"] * 4, "w": [5.0, 5.0, 5.0, weight] + [5.0] * 4})
+    view = make_view(write_parquet(table), target="y", features=["x"], sample_weight="w")
+    with pytest.raises(error, match=message):
+        drive(learn_classes(LogisticRegression(), view), local, verb="test")

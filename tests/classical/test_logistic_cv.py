@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 import parquetry as pqy
 from parity import assert_same
-from parquetry.classical import logistic_ground
+from parquetry.classical import logistic_cv, logistic_ground
 from parquetry.errors import BadParameter, DegenerateColumn
 
 N, K = 700, 4
@@ -99,6 +100,20 @@ def test_parity(local: Any, rows: Any, sample: None, classes: int, estimator: An
     assert_same_fit(ours, theirs)
     assert ours.fit_report_["placement"] == "distributed"
     assert ours.fit_report_["passes"] <= 16
+
+
+def test_equal_models_have_equal_scores_to_the_last_bit() -> None:
+    rng = np.random.default_rng(0)
+    n, models = 4097, 7
+    arrays = {"y": np.floor(rng.uniform(0, 2, n)), "fold": np.zeros(n), "w": rng.uniform(0, 3, n)}
+    matrix, plain = np.asfortranarray(rng.normal(size=(n, 2))), SimpleNamespace(weight_step=None)
+    batch = SimpleNamespace(matrix=matrix, arrays=arrays, num_rows=n, view=plain)
+    coefs = np.tile([1.0, -2.0, 0.1], (models, 1, 1))
+    for scoring in ("accuracy", "neg_log_loss"):
+        sums = logistic_cv.HeldOutScores(coefs, np.zeros(models), scoring).partial(batch)
+        # The first of equal penalties is chosen: rounding must not make another one the best.
+        assert len(set(sums[0].tolist())) == 1
+        assert 0 < abs(sums[0, 0]) < 3 * sums[1, 0]
 
 
 @pytest.mark.parametrize("legacy", [True, False])

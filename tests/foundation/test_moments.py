@@ -131,10 +131,18 @@ def test_the_first_refused_value_is_named(refused, options, says, write_parquet,
         moments(folder, engine, **options)
 
 
-@pytest.mark.parametrize("weight", [np.nan, -1.0, np.inf])
-def test_bad_weights(weight, write_parquet, local):
-    folder = write_parquet({"a": [1.0, 2.0, 3.0], "w": [1.0, weight, 1.0]})
-    with pytest.raises(BadParameter, match="finite and non-negative"):
+@pytest.mark.parametrize(
+    ("weight", "kind", "says"),
+    [
+        (np.nan, NonFiniteValues, r"'sample_weight' holds NaN, first in .*part-0\.parquet, row group 1, row 1"),
+        (np.inf, NonFiniteValues, r"'sample_weight' holds infinity, first in .*part-0\.parquet, row group 1, row 1"),
+        (-1.0, BadParameter, r"non-negative.*the least is -1\.0"),
+        (1e308, BadParameter, r"their sum finite.*their sum inf"),
+    ],
+)
+def test_bad_weights(weight, kind, says, write_parquet, local):
+    folder = write_parquet({"a": [1.0, 2.0] * 4, "w": [1.0, 1.0, 1.0, weight] * 2}, row_group_size=2)
+    with pytest.raises(kind, match=says):
         moments(folder, local, weight="w")
 
 

@@ -186,3 +186,15 @@ def test_the_same_bits_on_every_engine(
     )
     assert dask == ours
     assert spark == ours
+
+
+def test_variances_far_from_zero_keep_their_digits_however_many_blocks_there_are(
+    local: Any, write_parquet: Any
+) -> None:
+    rng = np.random.default_rng(0)
+    y, far = 1e9 + rng.normal(size=N), rng.normal(size=N)
+    folder = write_parquet(pa.table({"guess": far, "y": y}), files=3, row_group_size=23)
+    ours = pqy.evaluate(Given(), folder, target="y", features=["guess"], engine=local)
+    assert ours["r2"] == pytest.approx(metrics.r2_score(y, far), rel=1e-12)
+    expected = metrics.explained_variance_score(y, far)
+    assert ours["explained_variance"] == pytest.approx(expected, rel=1e-12, abs=1e-12)

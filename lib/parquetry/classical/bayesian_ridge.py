@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import BayesianRidge
 
+from parquetry.classical.inputs import in_linear_type
 from parquetry.classical.linear import gram_of
 from parquetry.classical.moment_rows import fit_on_moments
 from parquetry.errors import BadParameter
@@ -38,4 +39,4 @@ def fit_bayesian_ridge(estimator: Any, view: View, fitting: Fitting) -> Asking:
     estimator.alpha_init = given
     if estimator.fit_intercept:
         estimator.X_offset_ = gram.mean[:width].copy()
-    return estimator
+    return in_linear_type(estimator, view, ("X_offset_", "X_scale_", "scores_", "alpha_", "lambda_", "sigma_"))

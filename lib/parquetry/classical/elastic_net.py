@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.linear_model import ElasticNet, Lasso, MultiTaskElasticNet, MultiTaskLasso
 
 from parquetry.classical.gram import GramState
+from parquetry.classical.inputs import in_linear_type
 from parquetry.classical.linear import gram_of
 from parquetry.classical.moment_rows import fit_on_moments
 from parquetry.errors import BadParameter
@@ -43,7 +44,7 @@ def fit_elastic_net(estimator: Any, view: View, fitting: Fitting) -> Asking:
         return (yield from fitting.gather(estimator, view, GIVEN_GRAM))
     gram = yield from gram_of(estimator, view, fitting)
     elastic_net_of(estimator, gram, view)
-    return estimator
+    return in_linear_type(estimator, view)
 
 
 def elastic_net_of(estimator: Any, gram: GramState, view: View) -> None:

@@ -16,6 +16,7 @@ from parquetry.classical.folds import OTHER_FOLDS, row_folds, splits_by_row
 from parquetry.classical.gram import GramState
 from parquetry.classical.gram_folds import fold_grams
 from parquetry.classical.held_out import LinearPath, all_squared_errors
+from parquetry.classical.inputs import in_linear_type
 from parquetry.classical.moment_rows import fit_on_moments, moment_rows
 from parquetry.errors import BadParameter
 from parquetry.features.surrogate import checked, set_inputs
@@ -58,7 +59,7 @@ def fit_elastic_net_cv(estimator: Any, view: View, fitting: Fitting) -> Asking:
     errors = np.ascontiguousarray(errors.reshape(len(errors), len(grids), -1).transpose(1, 2, 0))
     estimator.mse_path_ = np.squeeze(errors)
     _refit(estimator, grams.total, view, ratios, grids, errors.mean(axis=2))
-    return estimator
+    return in_linear_type(estimator, view)
 
 
 def _check(estimator: Any, view: View) -> None:

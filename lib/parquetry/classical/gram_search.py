@@ -18,6 +18,7 @@ from parquetry.classical.folds import OTHER_FOLDS, Folds, row_folds, splits_by_r
 from parquetry.classical.gram import GramState
 from parquetry.classical.gram_folds import FoldGrams, fold_grams
 from parquetry.classical.held_out import SCORES, HeldOut, LinearPath, all_squared_errors, score, squared_errors
+from parquetry.classical.inputs import in_linear_type
 from parquetry.classical.linear import least_squares_of, penalties, ridge_of
 from parquetry.classical.moment_rows import fit_on_moments, moment_rows, summed
 from parquetry.classical.ridge_path import ridge_path
@@ -166,7 +167,7 @@ def _refit(search: Any, total: GramState, view: View) -> Generator[list[Any], li
         yield from ridge_of(best, total, view)
     else:
         yield from least_squares_of(best, total if best.fit_intercept else _raw(total), view)
-    search.best_estimator_, search.refit_time_ = best, time.time() - started
+    search.best_estimator_, search.refit_time_ = in_linear_type(best, view), time.time() - started
     if hasattr(best, "feature_names_in_"):
         search.feature_names_in_ = best.feature_names_in_
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from parquetry.classical.row_weights import RowWeights
 from parquetry.errors import BadParameter, ContinuousTarget, DegenerateColumn, WrongColumnType
 from parquetry.fitting import Pass
 from parquetry.foundation.counts import ColumnCounts, Counts
-from parquetry.foundation.positions import Finite, refusal, weight_column
+from parquetry.foundation.positions import refusal
 from parquetry.view import FloatArray, View
 
 MAX_CLASSES = 100_000
@@ -78,7 +79,7 @@ class ClassWeights:
 
 
 def learn_classes(estimator: Any, view: View, *, least: int = 1) -> Generator[list[Any], list[Any], list[Classes]]:
-    """The classes of each target column, in one pass.
+    """The classes of each target column, in one pass that reads no feature.
 
     Parameters
     ----------
@@ -102,18 +103,19 @@ def learn_classes(estimator: Any, view: View, *, least: int = 1) -> Generator[li
     who = type(estimator).__name__
     if not view.target:
         raise BadParameter(f"{who} needs a target.", fix="Pass target='column'.")
+    if view.prepare is None:
+        # Reading all features would cost many times what counting the target does.
+        view = replace(view, features=(), steps=(), step_names=None)
     works = [Pass(Counts(who, view.target, target=True, limit=MAX_CLASSES), view)]
     if view.sample_weight is not None:
         weighted = Counts(who, view.target, target=True, weighted=True, limit=MAX_CLASSES)
-        works += [Pass(weighted, view), Pass(Finite(who, [view.sample_weight], values=weight_column), view)]
+        works += [Pass(weighted, view), Pass(RowWeights(who, view.sample_weight), view)]
     columns, *more = yield works
     by_weight = more[0] if more else columns
     found = []
     for i, (column, heavy) in enumerate(zip(columns, by_weight, strict=True)):
         _check_labels(who, view, i, column, least)
         weights = np.asarray(heavy.counts, dtype=np.float64)
-        if view.sample_weight is not None:
-            _check_weights(who, view.sample_weight, weights)
         found.append(Classes(class_values(view, i, column), column.counts.astype(np.int64), weights))
     return found
 
@@ -203,16 +205,6 @@ def _check_labels(who: str, view: View, i: int, column: ColumnCounts, least: int
             f"{who}: the target {name!r} holds one class only: {values.tolist()[0]!r}.",
             why=f"{who} needs at least {least} classes.",
             fix="Check that this is the right column, and that the split did not drop a class.",
-        )
-
-
-def _check_weights(who: str, name: str, weights: FloatArray) -> None:
-    # A class's sum can hide a negative weight: fitters look at the smallest one in their own pass.
-    if not (weights >= 0).all() or not weights.sum() > 0:
-        raise BadParameter(
-            f"{who}: sample weights must be non-negative and not all zero; those of {name!r} add up to "
-            f"{weights.tolist()[:5]} by class.",
-            fix="Mend the weight column, or leave sample_weight out.",
         )
 
 

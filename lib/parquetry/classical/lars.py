@@ -7,6 +7,7 @@ from typing import Any
 from sklearn.linear_model import Lars, LassoLars
 
 from parquetry.classical.elastic_net import GIVEN_GRAM, holds_gram
+from parquetry.classical.inputs import in_linear_type
 from parquetry.classical.linear import gram_of
 from parquetry.classical.moment_rows import fit_on_moments
 from parquetry.errors import BadParameter
@@ -40,4 +41,4 @@ def fit_lars(estimator: Any, view: View, fitting: Fitting) -> Asking:
         return (yield from fitting.gather(estimator, view, GIVEN_GRAM))
     gram = yield from gram_of(estimator, view, fitting)
     fit_on_moments(estimator, gram, view)
-    return estimator
+    return in_linear_type(estimator, view, ("alphas_", "coef_path_"))

@@ -16,6 +16,7 @@ from scipy import linalg
 from sklearn.linear_model import LinearRegression, Ridge
 
 from parquetry.classical.gram import Gram, GramState, is_sparse, split_columns
+from parquetry.classical.inputs import in_linear_type
 from parquetry.classical.moment_rows import fit_on_moments
 from parquetry.errors import BadParameter, TooBigForOneNode
 from parquetry.fitting import Asking, Fitting, Pass
@@ -57,9 +58,11 @@ def fit_linear_regression(estimator: Any, view: View, fitting: Fitting) -> Askin
     """
     estimator._validate_params()
     if estimator.positive:
-        return (yield from _fit_positive(estimator, view, fitting))
-    gram = yield from gram_of(estimator, view, fitting, centered=estimator.fit_intercept)
-    return (yield from least_squares_of(estimator, gram, view))
+        yield from _fit_positive(estimator, view, fitting)
+    else:
+        gram = yield from gram_of(estimator, view, fitting, centered=estimator.fit_intercept)
+        yield from least_squares_of(estimator, gram, view)
+    return in_linear_type(estimator, view)
 
 
 def least_squares_of(estimator: Any, gram: GramState, view: View) -> Asking:
@@ -98,9 +101,11 @@ def fit_ridge(estimator: Any, view: View, fitting: Fitting) -> Asking:
     estimator._validate_params()
     penalties(estimator, len(view.target))
     if estimator.positive:
-        return (yield from _fit_positive(estimator, view, fitting))
-    gram = yield from gram_of(estimator, view, fitting)
-    return (yield from ridge_of(estimator, gram, view))
+        yield from _fit_positive(estimator, view, fitting)
+    else:
+        gram = yield from gram_of(estimator, view, fitting)
+        yield from ridge_of(estimator, gram, view)
+    return in_linear_type(estimator, view)
 
 
 def ridge_of(estimator: Any, gram: GramState, view: View) -> Asking:

@@ -51,7 +51,8 @@ def fit_logistic_regression(estimator: Any, view: View, fitting: Fitting) -> Ask
     ``tol`` bounds the error of the coefficients (of standardized features, relative to the largest
     one, or to 1) by about ``1e-4 * tol``: 1e-8 by default. Beyond 2,048 coefficients that error is
     estimated by the model of the sample, and may be larger where features are nearly collinear.
-    ``max_iter`` bounds the passes after the first one, and ``n_iter_`` counts them. ``warm_start``
+    ``max_iter`` bounds the passes after the first one, and ``n_iter_`` counts them, not the steps within: it is 1
+    where the sample is all of the rows, since one pass proves the minimum that was found on it. ``warm_start``
     changes nothing: the estimator is cloned, and the optimum is the same from any start.
 
     Without a penalty, classes that are perfectly separable have no optimum: the search ends with a

@@ -173,7 +173,8 @@ class HeldOutScores(Reduction[FloatArray, FloatArray]):
                 own, here = np.flatnonzero(self.held_out == fold), np.flatnonzero(chunk.folds == fold)
                 part = chunk.take(here)
                 scores = part.scores(self.coefs[own].reshape(-1, width)).reshape(len(own), rows, -1)
-                sums[0, own] += self._scores(scores, part.codes.astype(np.intp)) @ weights[here]
+                # A matrix product's rounding differs by the model's place: equal scores must stay equal.
+                sums[0, own] += (self._scores(scores, part.codes.astype(np.intp)) * weights[here]).sum(axis=-1)
                 sums[1, own] += weights[here].sum()
         return sums
 

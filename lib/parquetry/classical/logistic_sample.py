@@ -14,9 +14,9 @@ from parquetry.classical.logistic_start import Scale
 from parquetry.classical.logistic_sums import Chunk, Losses, binomial, multinomial, squared
 from parquetry.dataset import Dataset
 from parquetry.reduction import Reduction
+from parquetry.rows import GOLDEN
 from parquetry.view import FloatArray, View
 
-_GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: its multiples are spread evenly, whatever the rows' period
 MOST_UPDATES = 30
 """Past steps that a model of a sample remembers."""
 TASK_BYTES = 256 * 2**20
@@ -101,8 +101,9 @@ class Sample(Reduction[list[Arrays], SampleRows]):
         if self.total <= self.rows:
             return np.arange(batch.num_rows)
         places = (self.starts[batch.block.index] + batch.rows).astype(np.uint64)
+        # Multiples of 2^64 / golden ratio are spread evenly, whatever the rows' period.
         bound = np.uint64(int(self.rows / self.total * 2**64))
-        return np.flatnonzero(places * np.uint64(_GOLDEN) < bound)
+        return np.flatnonzero(places * GOLDEN < bound)
 
 
 class StoredEntries(Reduction[int, int]):

@@ -16,6 +16,7 @@ import numpy as np
 
 from parquetry.classical.logistic_model import MatrixModel, Model
 from parquetry.classical.logistic_penalty import Gauge, Penalty
+from parquetry.fitting import together
 from parquetry.view import FloatArray
 
 _SHARES = (0.5, 0.25, 0.1, 0.03, 0.01, 1e-3)
@@ -276,22 +277,24 @@ def run_searches(
     evaluate : callable
         Takes the questions, each with its problem's position; a generator that returns the answers.
     """
-    searches = [search(problem) for problem in problems]
-    found: list[Any] = [None] * len(searches)
-    asked: dict[int, Ask] = {}
-
-    def advance(i: int, answers: list[Answer] | None) -> None:
+    shared = together([_numbered(i, search(problem)) for i, problem in enumerate(problems)])
+    answers: Any = None
+    while True:
         try:
-            asked[i] = next(searches[i]) if answers is None else searches[i].send(answers)
+            asked = shared.send(answers)
         except StopIteration as stop:
-            asked.pop(i, None)
-            found[i] = stop.value
+            found: list[Found] = stop.value
+            return found
+        answers = yield from evaluate(asked)
 
-    for i in range(len(searches)):
-        advance(i, None)
-    while asked:
-        questions = list(asked.items())
-        answers = yield from evaluate(questions)
-        for (i, _), answer in zip(questions, answers, strict=True):
-            advance(i, answer)
-    return found
+
+def _numbered(i: int, searching: Generator[Ask, list[Answer], Found]) -> Generator[list[Any], list[Any], Found]:
+    """A search's questions, each with the search's position."""
+    answers: Any = None
+    while True:
+        try:
+            ask = searching.send(answers)
+        except StopIteration as stop:
+            found: Found = stop.value
+            return found
+        (answers,) = yield [(i, ask)]

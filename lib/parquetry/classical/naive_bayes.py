@@ -6,7 +6,6 @@ The classes come from a pass over the target alone, everything else from one pas
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -115,17 +114,13 @@ def fit_categorical_nb(model: Any, view: View, _fitting: Fitting) -> Asking:
 def learn_one_target(
     model: Any, view: View, *, least: int = 1
 ) -> Generator[list[Any], list[Any], tuple[Classes, View]]:
-    """The classes of the only target, and the view with their codes in its place.
-
-    The pass reads the target and the weights, and no feature.
-    """
+    """The classes of the only target, and the view with their codes in its place."""
     if len(view.target) > 1:
         raise BadParameter(
             f"{type(model).__name__} takes one target, not {len(view.target)}.",
             fix="Fit a model for each target.",
         )
-    target_only = replace(view, features=(), steps=(), step_names=None)
-    found = yield from learn_classes(model, target_only, least=least)
+    found = yield from learn_classes(model, view, least=least)
     return found[0], encoded(view, found)
 
 

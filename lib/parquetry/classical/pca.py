@@ -50,6 +50,8 @@ def fit_pca(pca: Any, view: View, fitting: Fitting) -> Asking:
     Components are signed as scikit-learn signs them: the largest loading is positive; where two
     loadings are equally large but for rounding, the sign is a matter of rounding there and here.
     Components of equal variance, or of none, are one of many equally right choices.
+    Columns far from zero lose no digit: there scikit-learn's ``"covariance_eigh"``, its default for many rows,
+    does, and a share of the variance (``n_components=0.9``) may keep other components than its ``"full"`` and ours.
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.decomposition.PCA.html
     """

@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.preprocessing import LabelBinarizer
 
 from parquetry.classical.gram import GramState
+from parquetry.classical.inputs import in_linear_type
 from parquetry.classical.labels import Classes, encoded, learn_classes
 from parquetry.classical.linear import gram_of, penalties, ridge_coef
 from parquetry.classical.moment_rows import fit_on_moments, set_intercept
@@ -118,7 +119,7 @@ def fit_ridge_classifier(estimator: Any, view: View, fitting: Fitting) -> Asking
         coef, n_iter = np.ascontiguousarray(solution.T), None
     estimator.coef_, estimator.n_iter_, estimator.solver_ = coef, n_iter, solver
     set_classifier(estimator, gram, view)
-    return estimator
+    return in_linear_type(estimator, view)
 
 
 def set_classifier(estimator: Any, gram: GramState, view: View) -> None:

@@ -14,6 +14,7 @@ from parquetry.classical.folds import OTHER_FOLDS, Folds, row_folds, splits_by_r
 from parquetry.classical.gram import GramState
 from parquetry.classical.gram_folds import BatchPart, fold_grams
 from parquetry.classical.held_out import SCORES, HeldOut, LinearPath, all_squared_errors, centered_chunks, score
+from parquetry.classical.inputs import in_linear_type
 from parquetry.classical.leave_one_out import LeaveOneOut
 from parquetry.classical.linear import Targets, gram_of, over, ridge_coef
 from parquetry.classical.moment_rows import set_intercept
@@ -51,7 +52,7 @@ def fit_ridge_cv(estimator: Any, view: View, fitting: Fitting) -> Asking:
         return (yield from fitting.gather(estimator, view, why))
     if estimator.cv is None:
         yield from _fit_leaving_one_out(estimator, view, fitting, alphas)
-        return estimator
+        return estimator  # in float64: scikit-learn keeps that of a frame of float32 here
     folds = yield from row_folds(estimator, view, estimator.cv)
     grams = yield from fold_grams(estimator, view, fitting, folds)
     paths = _paths(estimator, grams.others, view.width, alphas)
@@ -63,7 +64,7 @@ def fit_ridge_cv(estimator: Any, view: View, fitting: Fitting) -> Asking:
         errors = yield from all_squared_errors(view, folds, grams, paths)
     scores = np.stack([score(scoring, e, s, view.width) for e, s in zip(errors, grams.folds, strict=True)])
     yield from _refit(estimator, grams.total, view, alphas, scores.mean(axis=(0, 1)))
-    return estimator
+    return in_linear_type(estimator, view)
 
 
 @fitter(
@@ -85,7 +86,7 @@ def fit_ridge_classifier_cv(estimator: Any, view: View, fitting: Fitting) -> Ask
     seen, signs, classes = yield from learn_signs(estimator, view)
     if estimator.cv is None:
         yield from _fit_leaving_one_out(estimator, seen, fitting, alphas, signs)
-        return estimator
+        return in_linear_type(estimator, view)
     n_classes = None if signs.several else len(classes[0].values)
     folds = yield from row_folds(estimator, seen, estimator.cv, n_classes=n_classes)
     grams = yield from fold_grams(estimator, seen, fitting, folds, targets=signs)
@@ -93,7 +94,7 @@ def fit_ridge_classifier_cv(estimator: Any, view: View, fitting: Fitting) -> Ask
     absent = np.stack([s.products.diagonal()[view.width :] == 0 for s in grams.others])
     (scores,) = yield [Pass(_HeldOutAccuracy(folds, paths, signs, absent), seen)]
     yield from _refit(estimator, grams.total, seen, alphas, scores.mean(axis=0), signs)
-    return estimator
+    return in_linear_type(estimator, view)
 
 
 def _checked_alphas(estimator: Any, view: View) -> npt.NDArray[Any]:

@@ -51,9 +51,11 @@ def fit_linear_svc(estimator: Any, view: View, fitting: Fitting) -> Asking:
     on the sides where they are, and another pass proves that they are there. So the dual problem's
     optimum is met to 1e-8, whatever ``tol`` is. Where more rows lie on their margins than the driver
     takes, the hinge is smoothed instead, ever less until the coefficients settle to that digit.
+    Features of few values, booleans say, may leave a hinge with an optimum of whole numbers, where two classes have
+    the very same score: which of them ``predict`` then names is a matter of the last bit, there and here.
     Sparse rows of up to 256 MiB (and a twelfth of the memory) are brought into one task for the squared
     hinge, which takes the steps there; a pass over all rows proves the minimum.
-    ``max_iter`` bounds the passes after the first one, and ``n_iter_`` counts them.
+    ``max_iter`` bounds the passes after the first one, and ``n_iter_`` counts them, not the steps within.
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.svm.LinearSVC.html
     """

@@ -25,6 +25,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 from sklearn.utils import check_random_state, get_tags
 
 from parquetry.classical.labels import Classes, class_weights, encoded, learn_classes
+from parquetry.classical.row_weights import require_weights
 from parquetry.classical.tree_bins import Bins, Sketch
 from parquetry.classical.tree_build import Rules, assembled
 from parquetry.classical.tree_codes import TreeArrays
@@ -204,7 +205,7 @@ def _feature_facts(who: str, view: View, nan: bool) -> Generator[list[Any], list
     works = [Pass(Sketch(who, shown_names(view), nan=nan), view)]
     if view.sample_weight is not None:
         name = str(view.sample_weight)
-        works += [Pass(_Weights(who, name), view), Pass(Finite(who, [name], values=weight_column), view)]
+        works += [Pass(_Weights(who), view), Pass(Finite(who, [name], values=weight_column), view)]
     sketch, *more = yield works
     return sketch, more[0] if more else None
 
@@ -235,8 +236,8 @@ class _Weights(Reduction[_WeightFacts, _WeightFacts]):
 
     label = "weights"
 
-    def __init__(self, who: str, name: str) -> None:
-        self.who, self.name = who, name
+    def __init__(self, who: str) -> None:
+        self.who = who
 
     def partial(self, batch: Batch) -> _WeightFacts:
         w = np.asarray(batch.weights)
@@ -249,12 +250,8 @@ class _Weights(Reduction[_WeightFacts, _WeightFacts]):
 
     def finish(self, state: _WeightFacts) -> _WeightFacts:
         # What is not finite is told by another reduction, with its position.
-        if state.least < 0 or state.total == 0:
-            raise BadParameter(
-                f"{self.who}: sample weights must be non-negative and not all zero; the least of {self.name!r} is "
-                f"{state.least!r}, their sum {state.total!r}.",
-                fix="Mend the weight column, or leave sample_weight out.",
-            )
+        if not np.isnan(state.total):
+            require_weights(self.who, state.least, state.total)
         return state
 
 
@@ -291,7 +288,7 @@ def _bootstrap(forest: Any, facts: _Facts) -> Generator[list[Any], list[Any], Bo
     if class_weight is not None and class_weight != "balanced_subsample":
         who = type(forest).__name__
         facts.view = encoded(replace(facts.view, target_step=None), facts.classes, class_weight)
-        (found,) = yield [Pass(_Weights(who, "class_weight"), facts.view)]
+        (found,) = yield [Pass(_Weights(who), facts.view)]
         total = found.total
     rows = facts.view.dataset.num_rows
     weights = None if total is None else np.array([total])

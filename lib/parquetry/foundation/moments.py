@@ -8,7 +8,7 @@ recommendations", The American Statistician 37 (1983).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class MomentsState:
     suspect : bool
         Whether there may be an infinity.
     refused : Position or None
-        The first value that is refused.
+        The first value that is refused; a sample weight's column stands behind all others.
     """
 
     rows: int
@@ -124,8 +124,14 @@ class Moments(Reduction[MomentsState, MomentsState]):
                 first_stored(batch, nan=nan) if sparse else first_non_finite(batch, self.values(batch), nan=nan)
             )
         if weights is not None:
-            state.least_weight = float(weights.min())
+            self._look_at_weights(state, batch, weights)
         return state
+
+    def _look_at_weights(self, state: MomentsState, batch: Batch, weights: FloatArray) -> None:
+        state.least_weight = float(weights.min())
+        bad = first_non_finite(batch, [weights], nan=True)
+        if bad is not None:
+            state.refused = earliest([state.refused, replace(bad, column=len(self.names))])
 
     def merge(self, left: MomentsState, right: MomentsState) -> MomentsState:
         # Infinities are refused at the end, and overflow is scikit-learn's own result, too.
@@ -134,10 +140,11 @@ class Moments(Reduction[MomentsState, MomentsState]):
 
     def finish(self, state: MomentsState) -> MomentsState:
         if state.refused is not None:
-            raise refusal(state.refused, self.names, self.who)
+            raise refusal(state.refused, [*self.names, "sample_weight"], self.who)
         if self.weighted and not (state.least_weight >= 0 and np.isfinite(state.weight).all()):
             raise BadParameter(
-                f"{self.who}: sample weights must be finite and non-negative; the least is {state.least_weight!r}.",
+                f"{self.who}: sample weights must be non-negative, and their sum finite; the least is "
+                f"{state.least_weight!r}, their sum {float(state.weight.max(initial=0.0))!r}.",
                 fix="Mend the weight column, or leave sample_weight out.",
             )
         return state

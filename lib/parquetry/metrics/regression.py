@@ -13,6 +13,7 @@ import numpy as np
 
 from parquetry.errors import BadParameter, WrongColumnType
 from parquetry.fitting import Pass, drive
+from parquetry.foundation.moments import two_sum
 from parquetry.foundation.positions import Position, earliest, first_non_finite, refusal
 from parquetry.foundation.tallies import CAP, Tallies, quantiles
 from parquetry.metrics.weights import RowWeights
@@ -68,6 +69,8 @@ class ErrorSums:
     largest: FloatArray
     mean: FloatArray
     """Of the target, and of the error."""
+    rest: FloatArray
+    """What the mean's rounding leaves out: far from zero that is much beside the differences of means."""
     spread: FloatArray
     """The centered sums of squares of both."""
     first_bad: Position | None = None
@@ -93,7 +96,7 @@ class RegressionErrors(Reduction[ErrorSums, ErrorSums]):
         error = truth - guess
         size = np.abs(error)
         weight = float(weights.sum())
-        mean, spread = zip(*(_moments(values, weights, weight) for values in (truth, error)), strict=True)
+        mean, rest, spread = zip(*(_moments(values, weights, weight) for values in (truth, error)), strict=True)
         state = ErrorSums(
             batch.num_rows,
             weight,
@@ -103,6 +106,7 @@ class RegressionErrors(Reduction[ErrorSums, ErrorSums]):
             _logarithmic(truth, guess) @ weights,
             size.max(axis=1),
             np.stack(mean),
+            np.stack(rest),
             np.stack(spread),
         )
         if not np.isfinite(size.sum()):
@@ -111,8 +115,9 @@ class RegressionErrors(Reduction[ErrorSums, ErrorSums]):
 
     def merge(self, left: ErrorSums, right: ErrorSums) -> ErrorSums:
         weight = left.weight + right.weight
-        delta = right.mean - left.mean
+        delta = (right.mean - left.mean) + (right.rest - left.rest)
         share = right.weight / weight if weight else 0.0
+        mean, rest = two_sum(left.mean, left.rest + delta * share)
         return ErrorSums(
             left.rows + right.rows,
             weight,
@@ -121,7 +126,8 @@ class RegressionErrors(Reduction[ErrorSums, ErrorSums]):
             left.relative + right.relative,
             left.logarithmic + right.logarithmic,
             np.maximum(left.largest, right.largest),
-            left.mean + delta * share,
+            mean,
+            rest,
             left.spread + right.spread + delta * delta * left.weight * share,
             earliest([left.first_bad, right.first_bad]),
         )
@@ -132,14 +138,14 @@ class RegressionErrors(Reduction[ErrorSums, ErrorSums]):
         return state
 
 
-def _moments(values: FloatArray, weights: FloatArray, weight: float) -> tuple[FloatArray, FloatArray]:
-    """Weighted means and centered sums of squares of rows of values."""
+def _moments(values: FloatArray, weights: FloatArray, weight: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Weighted means, what their rounding leaves out, and centered sums of squares of rows of values."""
     # Around its first value a constant has a spread of zero, to the last bit.
     first = values[:, 0]
-    shift = (values - first[:, None]) @ weights / weight if weight else np.zeros(len(values))
-    mean = first + shift
-    centered = values - mean[:, None]
-    return mean, (centered * centered) @ weights
+    shifted = values - first[:, None]
+    shift = shifted @ weights / weight if weight else np.zeros(len(values))
+    centered = shifted - shift[:, None]
+    return *two_sum(first, shift), (centered * centered) @ weights
 
 
 def _logarithmic(truth: FloatArray, guess: FloatArray) -> FloatArray:
