@@ -19,7 +19,7 @@ from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
 from parquetry.engines.dask_members import Join, together
 from parquetry.engines.dask_workers import prepare_workers
-from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, refuse_settings, unpacked
+from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, refuse_settings, require_listener, unpacked
 from parquetry.errors import EngineLost, EngineUnreachable, NotEnoughSlots, UnguardedScript
 from parquetry.reduction import FAN_IN
 
@@ -261,6 +261,8 @@ def _call(task: Any, item: Any) -> Any:
 
 
 def _connect(address: str) -> Client:
+    if address.startswith(("tcp://", "tls://")):
+        require_listener(address, default_port=8786)
     try:
         client: Client = answered(lambda: Client(address, timeout=_CONNECT_SECONDS), address, _CONNECT_SECONDS + 5)
     except EngineUnreachable:

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyspark.errors import PySparkException
@@ -28,7 +27,15 @@ from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member
 from parquetry.engines.packing import library_archive
 from parquetry.engines.spark_memory import task_memory
-from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, refuse_settings, unpacked
+from parquetry.engines.tasks import (
+    Guarded,
+    GuardedFold,
+    answered,
+    packed,
+    refuse_settings,
+    require_listener,
+    unpacked,
+)
 from parquetry.errors import (
     BadParameter,
     EngineLost,
@@ -41,7 +48,6 @@ from parquetry.reduction import FAN_IN, TreeMerge
 
 _WAVE = 4  # items of map a core that one Spark job takes, so that results stay bounded
 _ITEMS_A_TASK = 8  # a Spark task that runs Python costs 50 ms: that many items may share one
-_CONNECT_SECONDS = 10.0
 _START_SECONDS = 28.0  # an application's start on a master that answers takes about 5
 _RESULT = "number long, payload binary"
 _MARK = re.compile(r"parquetry-error:([A-Za-z0-9+/=]+):end")
@@ -56,13 +62,13 @@ def open_here(where: Any, *, workers: int | None, memory: int | None, progress: 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if where.startswith("sc://"):
         refuse_settings("a Spark Connect server", workers=workers, memory=memory)
-        _require_answer(where, default_port=15002)
+        require_listener(where, default_port=15002)
         session = answered(lambda: _connected(where), where, _START_SECONDS)
         return SparkEngine(session, owned=True, progress=progress)
     _require_java()
     if where.startswith("spark://"):
         for master in where.removeprefix("spark://").split(","):
-            _require_answer(f"spark://{master}", default_port=7077)
+            require_listener(f"spark://{master}", default_port=7077)
     if not (where == "spark" and not _submitted()) and not where.startswith("spark://"):
         refuse_settings("a Spark master that has its own number of cores", workers=workers)
     active = SparkSession.getActiveSession()
@@ -406,13 +412,3 @@ def _require_java() -> None:
         fix="Install it (Debian: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17), "
         "or use the local or dask engine, which need none.",
     )
-
-
-def _require_answer(address: str, *, default_port: int) -> None:
-    parts = urlsplit(address)
-    try:
-        socket.create_connection((parts.hostname or "", parts.port or default_port), _CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
-        raise EngineUnreachable(
-            f"Nobody answers at {address}.", why=str(error), fix="Check the address, and that the master is running."
-        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from threading import Thread, local
 from typing import Any
+from urllib.parse import urlsplit
 
 import cloudpickle
 
@@ -20,6 +22,7 @@ from parquetry.reduction import fold
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _TRACE_LINES = 12
+_CONNECT_SECONDS = 10.0
 _held = local()
 
 
@@ -71,6 +74,19 @@ def refuse_settings(of: str, **settings: Any) -> None:
                 why="It was decided where that was started.",
                 fix=f"Leave {name} out, or set it there.",
             )
+
+
+def require_listener(address: str, *, default_port: int) -> None:
+    """Raise EngineUnreachable at once where nobody listens at an address; the clients try again for long."""
+    parts = urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or default_port), _CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise EngineUnreachable(
+            f"Nobody answers at {address}.",
+            why=str(error),
+            fix="Check the address, and that the master or scheduler is running.",
+        ) from error
 
 
 def answered(opening: Callable[[], Any], address: str, seconds: float) -> Any:
