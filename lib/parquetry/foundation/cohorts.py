@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from parquetry.dataset import Dataset
-from parquetry.foundation.sales import month_start
+from parquetry.foundation.sales import month_number, month_start
 from parquetry.relational import write_sorted
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _WORDS = {MONTH: "month", QUARTER: "quarter", YEAR: "year"}
 
 def cohort_step(months: int) -> int:
     """Months in a cohort: one where they fit a picture, else three or twelve."""
-    return MONTH if months <= 18 else QUARTER if months <= 72 else YEAR  # noqa: PLR2004 (18 and 24 cells in a row)
+    return MONTH if months <= 18 else QUARTER if months <= 72 else YEAR
 
 
 def step_word(step: int) -> str:
@@ -78,3 +78,12 @@ class _Shared:
                 "share": customers / size if len(size) else np.zeros(0),
             }
         )
+
+
+def cohort_counts(table: Dataset, step: int) -> tuple[tuple[int, int, int], ...]:
+    """The table as whole numbers: the cohort's period, periods later, customers."""
+    return tuple(
+        (month_number(row["cohort"]) // step, row["age"], row["customers"])
+        for batch in table.select(["cohort", "age", "customers"]).batches()
+        for row in batch.to_pylist()
+    )

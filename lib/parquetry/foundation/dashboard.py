@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from parquetry.errors import missing
-from parquetry.foundation.sales import ALL, PARTS, Facts
+from parquetry.foundation.sales import PARTS, Facts
 from parquetry.foundation.sales_cube import Cube
 
 _HTML = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -32,6 +32,8 @@ class Page:
         How many different customers, orders and products there are in all.
     step : int
         Months in a cohort.
+    cohorts : tuple of (int, int, int)
+        Period, periods later, customers: of all, for a page that cannot count them itself.
     """
 
     title: str
@@ -41,7 +43,8 @@ class Page:
     has: tuple[str, ...]
     totals: dict[str, int]
     step: int
-    notes: tuple[str, ...] = field(default=())
+    cohorts: tuple[tuple[int, int, int], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def require_plotly() -> None:
@@ -90,8 +93,10 @@ def page_data(cube: Cube, facts: Facts, page: Page) -> dict[str, Any]:
         "has": {role: role in page.has for role in ("profit", "product", "category", "region", "customer", "order")},
         "totals": page.totals,
         "step": page.step,
-        "regions": [n for n in cube.regions.names if n != ALL],
-        "categories": [n for n in cube.categories.names if n != ALL],
+        "firstDay": str(facts.first),
+        "lastDay": str(facts.last),
+        "regions": list(cube.regions.names) if "region" in page.has else [],
+        "categories": list(cube.categories.names) if "category" in page.has else [],
         "products": list(cube.products.names),
         "productsWhole": cube.products.whole,
         "cells": {
@@ -102,6 +107,7 @@ def page_data(cube: Cube, facts: Facts, page: Page) -> dict[str, Any]:
         "sums": _lists(cube.sums),
         "byProduct": _lists(cube.by_product),
         "sets": {role: cube.sets.get(role) for role in ("customer", "order")},
+        "cohorts": [list(c) for c in page.cohorts],
     }
 
 

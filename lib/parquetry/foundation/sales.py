@@ -94,7 +94,7 @@ class Facts:
     @property
     def first_is_whole(self) -> bool:
         """Whether the first month is there from its start, or but for two days."""
-        return self.first.day <= 3  # noqa: PLR2004 (as told)
+        return self.first.day <= 3
 
 
 def month_number(day: dt.date) -> int:
@@ -130,6 +130,19 @@ def check_columns(lines: Dataset, sales: Sales) -> None:
             why="In another time zone a line may belong to another day.",
             fix="Write the column as local time, without a zone.",
         )
+
+
+def what_to_note(facts: Facts, sales: Sales) -> tuple[str, ...]:
+    """What of the lines does not count, or counts otherwise than one might think."""
+    notes = []
+    if facts.lines < facts.rows:
+        notes.append(f"{facts.rows - facts.lines:,} of {facts.rows:,} rows have no date or no amount and are left out.")
+    if sales.customer and facts.without_customer:
+        notes.append(
+            f"{facts.without_customer:,} lines have no customer: they count as sales, not for customers and cohorts."
+        )
+    notes.append("Amounts below zero (returns, corrections) are taken off the sales; their lines and orders count.")
+    return tuple(notes)
 
 
 def sales_lines(engine: Engine, lines: Dataset, sales: Sales) -> Any:
@@ -182,9 +195,7 @@ def sales_facts(frame: Any, lines: Dataset) -> Facts:
     ).to_pylist()[0]
     count = int(found["lines"])
     if not count:
-        raise EmptyDataset(
-            f"{lines.uri} has no line with a date and an amount.", fix="Check the names of the columns."
-        )
+        raise EmptyDataset(f"{lines.uri} has no line with a date and an amount.", fix="Check the names of the columns.")
     facts = Facts(lines.num_rows, count, found["first"].date(), found["last"].date(), int(found["without"] or 0))
     first, last = facts.months
     if last - first >= _LONGEST:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from parquetry.dataset import Dataset
 from parquetry.errors import TooBigForDriver
-from parquetry.foundation.sales import NAMES, SUMS, write_summed
+from parquetry.foundation.sales import NAMES, PARTS, SUMS, write_summed
 
 if TYPE_CHECKING:
     from parquetry.engine import Engine
@@ -104,6 +104,11 @@ class Cube:
     sums: dict[str, np.ndarray]
     by_product: dict[str, np.ndarray]
     sets: dict[str, list[int] | None] = field(default_factory=dict)
+
+    def totals(self) -> dict[str, float | int]:
+        """Sales and profit in money, and lines."""
+        sums = {name: int(self.sums[name].sum()) for name in SUMS}
+        return {"sales": sums["sales"] / PARTS, "profit": sums["profit"] / PARTS, "lines": sums["lines"]}
 
     @property
     def numbers(self) -> int:

@@ -34,6 +34,11 @@ class Windows:
     now: tuple[int, int]
     before: tuple[int, int]
 
+    def in_words(self) -> str:
+        """The two spans as people say them."""
+        (a, b), (c, d) = (tuple(f"{month_start(m):%b %Y}" for m in span) for span in (self.now, self.before))
+        return f"Now: {a} to {b}. Before: {c} to {d}."
+
 
 def windows(facts: Facts) -> Windows | None:
     """The last twelve whole months against the twelve before; as many as there are of each, if fewer.
