@@ -22,6 +22,8 @@ _HOME = {
     "evaluate": "scoring",
     "save": "artefact",
     "load": "artefact",
+    "ingest": "foundation.ingest",
+    "Contract": "foundation.contract",
     "ParquetryError": "errors",
 }
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from parquetry.engine import open_engine
     from parquetry.errors import ParquetryError
     from parquetry.fitting import fit
+    from parquetry.foundation.contract import Contract
+    from parquetry.foundation.ingest import ingest
     from parquetry.reduction import Reduction
     from parquetry.scoring import evaluate, predict
 

@@ -70,6 +70,10 @@ def _act(words: list[str]) -> Result:
         print(f"usage: {VERBS[name].usage}\n\n{VERBS[name].meaning}")
         if name in ("run", "copy"):
             print(_job_list())
+        if name == "ingest":
+            from parquetry.foundation.ingest_command import flags
+
+            print(flags())
         return Result(0, {})
     return VERBS[name].act(rest)
 
@@ -128,6 +132,12 @@ def _data(rest: list[str]) -> Result:
     return Result(0, {"data": rows})
 
 
+def _ingest(rest: list[str]) -> Result:
+    from parquetry.foundation.ingest_command import command
+
+    return Result(0, command(rest, VERBS["ingest"].usage))
+
+
 def _version(rest: list[str]) -> Result:
     _no_more(rest, "version")
     print(f"parquetry {__version__} (Python {platform.python_version()})")
@@ -170,5 +180,6 @@ VERBS: Final = {
     "run": Verb("parquetry run JOB [flags]", "Run a job; its own flags: parquetry run JOB --help.", _run),
     "copy": Verb("parquetry copy JOB FILE.py", "Your own copy of a job, to change as you like.", _copy),
     "data": Verb("parquetry data", "The catalogue of data sets, and where each would come from.", _data),
+    "ingest": Verb("parquetry ingest SOURCE TO [flags]", "Bring a table in, and account for every row.", _ingest),
     "version": Verb("parquetry version", "The versions of Parquetry and Python.", _version),
 }

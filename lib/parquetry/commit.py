@@ -64,12 +64,15 @@ class PartWriter:
         What every file has.
     token : str
         In the name of every file of one write, so that a failed one can be cleaned up.
+    dictionary : bool or tuple of str, default True
+        Which columns are written as codes into their distinct values where that is shorter.
     """
 
     filesystem: pafs.FileSystem
     folder: str
     schema: pa.Schema
     token: str
+    dictionary: bool | tuple[str, ...] = True
 
     def write(self, index: int, tables: Iterable[pa.Table]) -> list[Part]:
         """Write tables as files numbered from ``index``; a table without rows writes nothing."""
@@ -85,7 +88,10 @@ class PartWriter:
         path, rows, piece = posixpath.join(self.folder, name), 0, first
         self._require_wanted()
         try:
-            with pq.ParquetWriter(path, self.schema, filesystem=self.filesystem, compression="zstd") as writer:
+            coded = self.dictionary if isinstance(self.dictionary, bool) else list(self.dictionary)
+            with pq.ParquetWriter(
+                path, self.schema, filesystem=self.filesystem, compression="zstd", use_dictionary=coded
+            ) as writer:
                 while piece is not None:
                     writer.write_table(piece, row_group_size=2 * ROWS_A_GROUP)
                     rows += piece.num_rows

@@ -73,6 +73,14 @@ class EmptyDataset(ParquetryError, ValueError):
     """There is no row to work on."""
 
 
+class BadRows(ParquetryError, ValueError):
+    """Rows break their contract, and more of them than was allowed; nothing was written."""
+
+
+class RowsUnaccounted(ParquetryError, RuntimeError):
+    """Rows in are not rows accepted and rows quarantined: nothing was written."""
+
+
 class AccessDenied(ParquetryError, PermissionError):
     """The path exists, but may not be read."""
 

@@ -7,14 +7,9 @@ from a sample and no line is skipped.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import os
-import re
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,29 +19,17 @@ import pyarrow.parquet as pq
 
 from parquetry import storage
 from parquetry.dataset import Dataset, open_dataset
-from parquetry.errors import DatasetNotFound, EmptyDataset, MalformedText, OutputNotWritable, SchemaDrift
+from parquetry.errors import MalformedText, OutputNotWritable, ParquetryError
 
 if TYPE_CHECKING:
     from parquetry.config import JobConfig
+    from parquetry.foundation.contract import Contract
+    from parquetry.foundation.csv_source import Csv
+    from parquetry.foundation.sources import Piece
     from parquetry.run import Run
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-_SUFFIXES = (".csv", ".tsv", ".gz")
 ROWS_A_GROUP = 65_536
-_TESTS_A_QUERY = 1_000  # a very wide file would make an expression without end
-_DELIMITERS = (",", ";", "\t", "|")
-_LINE = re.compile(r"CSV Error on Line: (\d+)\n(?:Original Line: ?(.*)\n)?((?:.*\n)*?)\s*Possible")
-
-# A column's type is the first one that all of its values pass; $ stands for the value. A number
-# that begins with a zero (a post code) is text; an integer beyond 64 bits is a double.
-_NUMBER = r"[+-]?(0|[1-9]\d*|(0|[1-9]\d*)?\.\d*)([eE][+-]?\d+)?|(?i:[+-]?(nan|inf|infinity))"
-_TESTS = (
-    ("BIGINT", r"regexp_full_match($, '[+-]?(0|[1-9]\d{0,17})')"),
-    ("DOUBLE", f"regexp_full_match($, '{_NUMBER}') AND try_cast($ AS DOUBLE) IS NOT NULL"),
-    ("BOOLEAN", "lower($) IN ('true', 'false')"),
-    ("DATE", r"regexp_full_match($, '\d{4}-\d{2}-\d{2}') AND try_cast($ AS DATE) IS NOT NULL"),
-    ("TIMESTAMP", r"regexp_matches($, '^\d{4}-\d{2}-\d{2}[ T]\d') AND try_cast($ AS TIMESTAMP) IS NOT NULL"),
-)
 
 
 @dataclass(frozen=True)
@@ -133,41 +116,53 @@ def open_job_input(config: JobConfig, run: Run, *, default: str) -> Dataset:
 def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None = None) -> Converted:
     """Convert CSV or TSV files to one Parquet file with row groups of 65,536 rows.
 
-    Without a layout the first line names the columns, and shows the delimiter.
+    Read as :func:`parquetry.foundation.ingest.ingest` reads them, with a contract inferred from all
+    values, and the first row that breaks it ends the conversion. Without a layout the first line
+    names the columns.
 
     Raises
     ------
     MalformedText, SchemaDrift, DatasetNotFound, EmptyDataset, OutputNotWritable
     """
-    with _local_copies(os.fspath(source), target.parent) as files:
-        form = layout or _common_header(files)
-        records = 0
-        for file in files:
-            try:
-                records += _count_records(file.path, form) - (layout is None)
-            except (OSError, EOFError, zlib.error) as error:
-                raise MalformedText(
-                    f"{file.name} cannot be read to its end.", why=f"{error}.", fix="Fetch it again."
-                ) from error
-        if records < 1:
-            raise EmptyDataset(f"{source} has {'a header and ' * (layout is None)}no rows.", fix="Check the file.")
-        rows, types = _write(files, form, target, header=layout is None)
-    if rows != records:
-        target.unlink()
-        raise MalformedText(
-            f"{source}: {records:,} rows in, but {rows:,} rows out.",
-            why="Every row must be accounted for, and blank lines or stray quotation marks make them uncountable.",
-            fix="Remove blank lines and close every quotation mark.",
+    from parquetry.engine import borrowed_engine
+    from parquetry.foundation.inference import Rules, infer
+
+    opened = _open_text(source, layout)
+    with borrowed_engine(None) as engine:
+        pieces = opened.pieces(engine)
+        # A job's own words for missing values stay what they are: texts.
+        contract = infer(opened, pieces, engine, Rules(marks=(), beyond_64_bits="float64"))
+        schema = contract.arrow_schema(opened.schema)
+        rows = _write_groups(_accepted(pieces, contract), schema, target)
+    return Converted(target, rows, {f.name: str(f.type) for f in schema})
+
+
+def _open_text(source: str | os.PathLike[str], layout: Layout | None) -> Csv:
+    from parquetry.foundation.csv_source import Csv
+
+    if layout is not None:
+        quote = '"' if layout.quotes else ""
+        return Csv.open(
+            source, delimiter=layout.delimiter, names=layout.names, header=False, quote=quote, encoding="utf-8"
         )
-    return Converted(target, rows, types)
+    opened = Csv.open(source, header=True, encoding="utf-8")
+    for file in opened.texts:
+        lowered = [name.lower() for name in file.dialect.given if name]
+        twice = next((name for name in file.dialect.given if lowered.count(name.lower()) > 1), None)
+        if twice is not None:
+            raise _malformed(file.name, 1, f"The column name {twice!r} stands there more than once.")
+    return opened
 
 
-@dataclass(frozen=True)
-class _TextFile:
-    """A text file on this machine, and the name under which the user knows it."""
-
-    path: Path
-    name: str
+def _accepted(pieces: Sequence[Piece], contract: Contract) -> Iterator[pa.Table]:
+    """The rows of all pieces; the first that breaks the contract raises."""
+    for piece in pieces:
+        for parsed in piece.read(contract):
+            applied = contract.apply(parsed, piece.file)
+            if applied.rejected.num_rows:
+                bad = applied.rejected.slice(0, 1).to_pylist()[0]
+                raise _malformed(bad["file"], bad["row"], f"{bad['reason']}. It reads {bad['raw'][:80]!r}.")
+            yield applied.accepted
 
 
 def _is_text(source: str) -> bool:
@@ -181,182 +176,33 @@ def _is_text(source: str) -> bool:
     return bool(files) and all(f.lower().endswith(TEXT_SUFFIXES) for f in files)
 
 
-@contextmanager
-def _local_copies(source: str, scratch: Path) -> Iterator[list[_TextFile]]:
-    """The files themselves where they are local, else copies of them in the scratch folder for the time being."""
-    filesystem, path = storage.resolve(source)
-    _, files = storage.list_files(filesystem, path)
-    if not files:
-        raise DatasetNotFound(f"There is no file in {source}.", fix="Check the path.")
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputNotWritable(f"{scratch} cannot be written.", why=str(error)) from error
-    copies: list[Path] = []
-    found = []
-    try:
-        for i, file in enumerate(files):
-            original = Path(file)
-            suffixes = "".join(s for s in original.suffixes if s.lower() in _SUFFIXES)
-            copy = scratch / f".input-{i}{suffixes}"
-            if not storage.is_local(filesystem):
-                copies.append(copy)
-                with filesystem.open_input_stream(file, compression=None) as remote, copy.open("wb") as local:
-                    while piece := remote.read(2**22):
-                        local.write(piece)
-            elif storage.has_wildcard(file):
-                copies.append(copy)
-                copy.symlink_to(original)  # DuckDB would take the name for a pattern
-            else:
-                copy = original
-            found.append(_TextFile(copy, source if len(files) == 1 else file))
-        yield found
-    finally:
-        for copy in copies:
-            copy.unlink(missing_ok=True)
-
-
-def _common_header(files: list[_TextFile]) -> Layout:
-    """The column names and the delimiter that all files have."""
-    found = Layout(*_header(files[0].path, files[0].name))
-    for file in files[1:]:
-        other = Layout(*_header(file.path, file.name))
-        if other != found:
-            raise SchemaDrift(
-                f"{file.name} has the columns {list(other.names)}, and {files[0].name} has {list(found.names)}.",
-                why="The files of one input must have the same header.",
-                fix="Mend the file, or convert them one by one.",
-            )
-    return found
-
-
-def _open_bytes(path: Path) -> Any:
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
-
-
-def _header(path: Path, source: Any) -> tuple[str, tuple[str, ...]]:
-    """Delimiter and column names, from the first line."""
-    try:
-        with _open_bytes(path) as file:
-            line = file.readline(2**20).decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise _malformed(source, 1, f"It is not UTF-8: {error.reason}.") from error
-    except (OSError, EOFError) as error:
-        raise _malformed(source, 1, f"It cannot be read: {error}.") from error
-    if not line.strip():
-        raise EmptyDataset(f"{source} has no header line.", fix="The first line must name the columns.")
-    if "\0" in line:
-        raise _malformed(source, 1, "It is not text.")
-    tabs = ".tsv" in (s.lower() for s in path.suffixes)
-    delimiter = "\t" if tabs else max(_DELIMITERS, key=lambda d: len(next(csv.reader([line], delimiter=d))))
-    names = [n.strip() or f"column_{i}" for i, n in enumerate(next(csv.reader([line], delimiter=delimiter)))]
-    lowered = [n.lower() for n in names]
-    twice = next((n for n in names if lowered.count(n.lower()) > 1), None)
-    if twice is not None:
-        raise _malformed(source, 1, f"The column name {twice!r} stands there more than once.")
-    return delimiter, tuple(names)
-
-
-def _count_records(path: Path, form: Layout) -> int:
-    """Records in the file, counted apart from the parser that converts it."""
-    lines, quoted = 0, False
-    with _open_bytes(path) as file:
-        for line in file:
-            lines += not line.isspace()
-            quoted = quoted or b'"' in line
-    if not (quoted and form.quotes):
-        return lines
-    with _open_bytes(path) as file, io.TextIOWrapper(file, "utf-8", errors="replace", newline="") as text:
-        csv.field_size_limit(2**31 - 1)
-        return sum(1 for record in csv.reader(text, delimiter=form.delimiter) if record)
-
-
-def _write(files: list[_TextFile], form: Layout, target: Path, *, header: bool) -> tuple[int, dict[str, str]]:
-    import duckdb
-
-    names, mark = form.names, _literal('"' if form.quotes else "")
-
-    def read(paths: Sequence[_TextFile]) -> str:
-        spec = ", ".join(f"{_literal(n)}: 'VARCHAR'" for n in names)
-        return (
-            f"read_csv([{', '.join(_literal(str(f.path)) for f in paths)}], auto_detect=false, "
-            f"header={str(header).lower()}, columns={{{spec}}}, delim={_literal(form.delimiter)}, quote={mark}, "
-            f"escape={mark}, nullstr='', strict_mode=true, null_padding=false, max_line_size=16777216)"
-        )
-
-    try:
-        with duckdb.connect() as connection:
-            types = _types(connection, read(files), names)
-            cast = ", ".join(f"CAST({_name(n)} AS {t}) AS {_name(n)}" for n, t in types.items())
-            reader = connection.sql(f"SELECT {cast} FROM {read(files)}").to_arrow_reader(ROWS_A_GROUP)  # noqa: S608
-            return _write_groups(reader, target), types
-    except duckdb.Error as error:
-        target.unlink(missing_ok=True)
-        for file in files:
-            # The parser counts lines from the first file's first: alone, each tells its own.
-            with duckdb.connect() as connection:
-                try:
-                    connection.sql(f"SELECT count(COLUMNS(*)) FROM {read([file])}").fetchall()  # noqa: S608 (quoted)
-                except duckdb.Error as own:
-                    raise _from_duckdb(file.name, str(own)) from own
-        raise _from_duckdb(files[0].name, str(error)) from error
-
-
-def _types(connection: Any, read: str, names: Sequence[str]) -> dict[str, str]:
-    tests = [
-        f"coalesce(bool_and({test.replace('$', f'trim({_name(n)})')}) FILTER ({_name(n)} IS NOT NULL), false)"
-        for n in names
-        for _, test in _TESTS
-    ]
-    verdicts: list[bool] = []
-    for start in range(0, len(tests), _TESTS_A_QUERY):
-        part = tests[start : start + _TESTS_A_QUERY]
-        verdicts.extend(connection.sql(f"SELECT {', '.join(part)} FROM {read}").fetchall()[0])  # noqa: S608 (quoted)
-    kinds = [kind for kind, _ in _TESTS]
-    return {
-        name: next((k for k, passed in zip(kinds, verdicts[i * len(kinds) :], strict=False) if passed), "VARCHAR")
-        for i, name in enumerate(names)
-    }
-
-
-def _write_groups(reader: pa.RecordBatchReader, target: Path) -> int:
-    """Write batches of any size as row groups of exactly 65,536 rows, the last one shorter."""
+def _write_groups(tables: Iterator[pa.Table], schema: pa.Schema, target: Path) -> int:
+    """Write tables of any size as row groups of exactly 65,536 rows, the last one shorter; no file where it fails."""
     rows = 0
-    with pq.ParquetWriter(target, reader.schema, compression="zstd") as writer:
-        waiting: list[pa.RecordBatch] = []
-        for batch in reader:
-            waiting.append(batch)
-            rows += batch.num_rows
-            if sum(b.num_rows for b in waiting) >= ROWS_A_GROUP:
-                table = pa.Table.from_batches(waiting)
-                whole = table.num_rows // ROWS_A_GROUP * ROWS_A_GROUP
-                writer.write_table(table.slice(0, whole), row_group_size=ROWS_A_GROUP)
-                waiting = table.slice(whole).to_batches()
-        if waiting:
-            writer.write_table(pa.Table.from_batches(waiting), row_group_size=ROWS_A_GROUP)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+            waiting: list[pa.Table] = []
+            for table in tables:
+                waiting.append(table)
+                rows += table.num_rows
+                if sum(t.num_rows for t in waiting) >= ROWS_A_GROUP:
+                    joined = pa.concat_tables(waiting)
+                    whole = joined.num_rows // ROWS_A_GROUP * ROWS_A_GROUP
+                    writer.write_table(joined.slice(0, whole), row_group_size=ROWS_A_GROUP)
+                    waiting = [joined.slice(whole)]
+            if waiting and sum(t.num_rows for t in waiting):
+                writer.write_table(pa.concat_tables(waiting), row_group_size=ROWS_A_GROUP)
+    except BaseException as error:
+        with suppress(OSError):
+            target.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, ParquetryError):
+            raise OutputNotWritable(f"{target} cannot be written.", why=str(error)) from error
+        raise
     return rows
-
-
-def _from_duckdb(source: Any, text: str) -> MalformedText:
-    match = _LINE.search(text)
-    if match is None:
-        return MalformedText(f"{source} cannot be read.", why=text.splitlines()[0], fix="Check the file's format.")
-    line, original, reason = match.groups()
-    shown = f" It reads {original[:80]!r}." if original else ""
-    # An open quotation mark makes the parser show more lines of the file before its reason.
-    last = reason.strip().splitlines()[-1] if reason.strip() else "It does not fit the header"
-    return _malformed(source, int(line), f"{last.rstrip('.')}.{shown}")
 
 
 def _malformed(source: Any, line: int, why: str) -> MalformedText:
     return MalformedText(
         f"{source}, line {line:,} cannot be read.", why=why, fix="Mend the line, or save the file again as UTF-8 CSV."
     )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _name(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'

@@ -100,7 +100,8 @@ LOOSE = {"logistic": 1e-5, "tree": 0.1, "forest": 0.3}
 
 @pytest.mark.parametrize("row", ROWS)
 def test_contenders_give_the_same_answers(row: str, tiny: sets.BenchmarkSet, tmp_path: Path) -> None:
-    data = tiny if ROWS[row].data == "numbers" else sets.generate_texts(tmp_path / "data", 3_000)
+    kind = ROWS[row].data
+    data = tiny if kind == "numbers" else sets.GENERATORS[kind](tmp_path / "data", 3_000)
     measured = [take(data, row, name, tmp_path) for name in QUICK]
     assert [(m.status, m.error) for m in measured] == [("ok", "")] * 3
     assert all(len(m.seconds) == 2 and m.driver_mib > 10 and m.sum_mib >= m.driver_mib for m in measured)

@@ -25,5 +25,6 @@ GOALS = (
     Goal("forest: MLlib over ours on Spark, at least 3", "forest", "spark-mllib", "ours-spark", at_least=3.0),
     Goal("text: MLlib over ours on Spark, at least 3", "text", "spark-mllib", "ours-spark", at_least=3.0),
     Goal("text: pandas over local, at least 1.5", "text", "pandas-sklearn", "ours-local", at_least=1.5),
+    Goal("ingest: DuckDB over local, at least 0.7", "ingest", "duckdb", "ours-local", at_least=0.7),
     Goal("import parquetry: seconds, at most 0.3", "import", "parquetry", at_most=0.3),
 )

@@ -21,6 +21,7 @@ OPPOSITE = {
     "spark-mllib": "ours-spark",
     "dask-ml": "ours-dask",
     "pandas-sklearn": "ours-local",
+    "duckdb": "ours-local",
 }
 """Whom each contender's time is divided by: a peer by ours on its engine, our engines by the local one."""
 

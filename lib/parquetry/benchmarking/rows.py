@@ -25,7 +25,7 @@ class Row:
     name : str
     what : str
         For people.
-    data : {"numbers", "texts"}
+    data : {"numbers", "texts", "tables"}
         Which generated set it runs on.
     reads : {"features", "target", "label"}
         The features alone, or with the numeric target or the label.
@@ -33,7 +33,7 @@ class Row:
 
     name: str
     what: str
-    data: Literal["numbers", "texts"] = "numbers"
+    data: Literal["numbers", "texts", "tables"] = "numbers"
     reads: Literal["features", "target", "label"] = "features"
 
     def columns(self, data: BenchmarkSet) -> list[str]:
@@ -55,5 +55,6 @@ ROWS = {
         Row("tree", f"a decision tree of depth {DEPTH}", reads="label"),
         Row("forest", f"a forest of {TREES} trees of depth {DEPTH}", reads="label"),
         Row("text", "TF-IDF and logistic regression on short texts", data="texts", reads="label"),
+        Row("ingest", "CSV to Parquet, every row checked against a contract", data="tables"),
     )
 }

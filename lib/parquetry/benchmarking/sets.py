@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from joblib import Parallel, delayed
 
@@ -58,8 +59,8 @@ class BenchmarkSet:
 
     @property
     def files(self) -> list[str]:
-        """The Parquet files, in order."""
-        return [str(p) for p in sorted(Path(self.path).glob("*.parquet"))]
+        """The Parquet or CSV files, in order."""
+        return [str(p) for p in sorted(Path(self.path).iterdir()) if p.suffix in (".parquet", ".csv")]
 
 
 def generate(
@@ -127,6 +128,41 @@ def generate_texts(folder: str | os.PathLike[str], rows: int, *, codec: str = "z
     return _described(home, ("text",), "", rows, codec, origin)
 
 
+def generate_tables(folder: str | os.PathLike[str], rows: int, *, codec: str = "none", seed: int = 0) -> BenchmarkSet:
+    """CSV files of sales as a shop exports them: numbers, a date, texts of which some repeat; 12 million rows are 1 GB.
+
+    ``codec`` is not used: the files are plain text.
+
+    Raises
+    ------
+    OutputNotWritable
+    """
+    _check(rows, 1, codec)
+    cities = pa.array(["Berlin", "Paris", "New York", "São Paulo", "Tokyo"])
+
+    def table(index: int, count: int) -> pa.Table:
+        rng = np.random.default_rng([seed, index])
+        seconds = rng.integers(0, 10**8, count).astype("timedelta64[s]")
+        columns = {
+            "id": np.arange(count) + index * ROW_GROUP,
+            "x": rng.normal(size=count),
+            "y": rng.normal(size=count).round(3),
+            "quantity": rng.integers(0, 1000, count),
+            "amount": rng.gamma(2, 50, count).round(2),
+            "city": cities.take(pa.array(rng.integers(0, len(cities), count))),
+            "when": np.datetime64("2020-01-01T00:00:00") + seconds,
+            "paid": rng.random(count) < 0.5,
+            "customer": np.char.add("c", rng.integers(100_000, 200_000, count).astype(str)),
+        }
+        return pa.table(columns)
+
+    home = _built_once(
+        Path(folder) / f"tables-{rows}-seed{seed}", lambda home: _write_files(home, rows, table, "none", suffix=".csv")
+    )
+    origin = f"generated (synthetic): {rows:,} sales as CSV, seed {seed}"
+    return _described(home, ("amount",), "", rows, "none", origin)
+
+
 def copy(folder: str | os.PathLike[str], data: Dataset, *, target: str, exclude: list[str], codec: str) -> BenchmarkSet:
     """A user's own rows, rewritten as float64 in the generated sets' layout; numeric columns only.
 
@@ -169,6 +205,10 @@ def copy(folder: str | os.PathLike[str], data: Dataset, *, target: str, exclude:
     return _described(home, names, target, data.num_rows, codec, origin, label)
 
 
+GENERATORS = {"texts": generate_texts, "tables": generate_tables}
+"""How the sets are made that are no numbers, by their kind."""
+
+
 def read_ahead(data: BenchmarkSet) -> None:
     """Bring the files into the machine's page cache, so that nobody pays for being first."""
     for name in data.files:
@@ -184,7 +224,9 @@ def _check(rows: int, features: int, codec: str) -> None:
         raise BadParameter(f"codec={codec!r} is not known.", fix=f"Choose from {', '.join(CODECS)}.")
 
 
-def _write_files(home: Path, rows: int, table: Callable[[int, int], pa.Table], codec: str) -> None:
+def _write_files(
+    home: Path, rows: int, table: Callable[[int, int], pa.Table], codec: str, suffix: str = ".parquet"
+) -> None:
     """Whole row groups in several files, and a few more rows of the same kind to warm up on."""
     groups = [(i, min(ROW_GROUP, rows - start)) for i, start in enumerate(range(0, rows, ROW_GROUP))]
     files = min(len(groups), max(2, -(-len(groups) // GROUPS_A_FILE)))
@@ -192,12 +234,18 @@ def _write_files(home: Path, rows: int, table: Callable[[int, int], pa.Table], c
     warm = [[(len(groups) + i, WARM_UP_ROWS // 2)] for i in range(2)]
     named = [("rows", i, part) for i, part in enumerate(parts)] + [("warm-up", i, part) for i, part in enumerate(warm)]
     Parallel(n_jobs=2, backend="threading")(
-        delayed(_write_file)(home / folder / f"part-{i:04d}.parquet", part, table, codec) for folder, i, part in named
+        delayed(_write_file)(home / folder / f"part-{i:04d}{suffix}", part, table, codec) for folder, i, part in named
     )
 
 
 def _write_file(path: Path, groups: list[tuple[int, int]], table: Callable[[int, int], pa.Table], codec: str) -> None:
     first = table(*groups[0])
+    if path.suffix == ".csv":
+        with pacsv.CSVWriter(path, first.schema, write_options=pacsv.WriteOptions(quoting_style="needed")) as text:
+            text.write_table(first)
+            for index, count in groups[1:]:
+                text.write_table(table(index, count))
+        return
     with pq.ParquetWriter(path, first.schema, compression=codec) as writer:
         writer.write_table(first, row_group_size=ROW_GROUP)
         for index, count in groups[1:]:

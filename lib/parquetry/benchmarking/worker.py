@@ -102,15 +102,14 @@ def _empty(folder: str) -> None:
 
 
 def _written(path: str) -> list[float]:
-    """What tells two sets of predictions apart: how many, mean, deviation, least and greatest."""
+    """What tells two sets of predictions, or of ingested rows, apart: how many, mean, deviation, least and greatest."""
     import numpy as np
     import pyarrow.parquet as pq
 
+    names = pq.read_schema(next(iter(sorted(Path(path).rglob("*.parquet"))))).names
+    column = "prediction" if "prediction" in names else "amount"
     values = np.concatenate(
-        [
-            pq.read_table(p, columns=["prediction"])["prediction"].to_numpy()
-            for p in sorted(Path(path).rglob("*.parquet"))
-        ]
+        [pq.read_table(p, columns=[column])[column].to_numpy() for p in sorted(Path(path).rglob("*.parquet"))]
     )
     return [len(values), values.mean(), values.std(), values.min(), values.max()]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from parquetry.benchmarking.contenders.base import Contender
 from parquetry.benchmarking.contenders.daskml import DaskML
+from parquetry.benchmarking.contenders.duck import DuckDB
 from parquetry.benchmarking.contenders.memory import PandasSklearn
 from parquetry.benchmarking.contenders.mllib import SparkMLlib
 from parquetry.benchmarking.contenders.ours import OursDask, OursLocal, OursSpark
@@ -21,4 +22,5 @@ CONTENDERS: dict[str, type[Contender]] = {
     "spark-mllib": SparkMLlib,
     "dask-ml": DaskML,
     "pandas-sklearn": PandasSklearn,
+    "duckdb": DuckDB,
 }

@@ -38,9 +38,9 @@ class Contender(ABC):  # noqa: B024 (which rows it offers is its own affair)
         """Fit the model that ``predict`` uses, on the few rows of the warm-up; not timed."""
 
     def take(self, row: str, path: str, to: str) -> list[float]:
-        """Do a row's work on a folder; ``predict`` writes to ``to``."""
+        """Do a row's work on a folder; ``predict`` and ``ingest`` write to ``to``."""
         method = getattr(self, method_of(row))
-        answer: list[float] = method(path, to) if row == "predict" else method(path)
+        answer: list[float] = method(path, to) if row in ("predict", "ingest") else method(path)
         return answer
 
     def close(self) -> None:  # noqa: B027 (most have nothing to do here)

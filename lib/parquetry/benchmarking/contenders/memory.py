@@ -33,6 +33,14 @@ class PandasSklearn(Contender):
         pd.DataFrame({"prediction": predictions}).to_parquet(os.path.join(to, "part-0.parquet"))
         return []
 
+    def ingest(self, path: str, to: str) -> list[float]:
+        import pandas as pd
+
+        os.makedirs(to)
+        frames = [pd.read_csv(os.path.join(path, n), parse_dates=["when"]) for n in sorted(os.listdir(path))]
+        pd.concat(frames).to_parquet(os.path.join(to, "part-0.parquet"))
+        return []
+
     def logistic(self, path: str) -> list[float]:
         return weights(logistic_estimator().fit(*_rows(self.data, path, self.data.label)))
 

@@ -1,0 +1,416 @@
+"""A contract found in all values, in one pass: which ways of reading a column take every one of them.
+
+Each column begins with every way that is known (whole numbers, numbers with other marks, dates in
+this or that order …), and a way that a single value does not fit is out. What is left in the end
+says what the column is; where two ways are left that would give other values, the column stays
+text and says so.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from parquetry.errors import EmptyDataset
+from parquetry.foundation import casting
+from parquetry.foundation.contract import Column, Contract
+from parquetry.foundation.sources import Piece, Source
+
+if TYPE_CHECKING:
+    from parquetry.engine import Engine
+
+MARKS = ("NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "Null", "null", "None", "?", "-", "#N/A", "#NA", "<NA>")
+"""What may stand for a missing value beside nothing at all; only in columns whose other values are no texts."""
+CATEGORIES = 20
+"""Columns of at most so many distinct texts have them listed in ``seen``."""
+_SIGNS = ("$", "€", "£", "¥", "₹", "%")
+_FIRST = 256
+_LOOKED_AT = 16 * 2**20
+_LEADING_ZERO = r"^[+-]?0\d"
+_NUMBER_LIKE = r"^[-+(]?\s*[$€£¥₹%]?\s*[-+]?[\d., \x{a0}\x{202f}'\x{2019}]*\d[\d.,]*([eE][-+]?\d+)?\s*[$€£¥₹%]?\)?$"
+_DATE_LIKE = r"^(\d{1,4}|[A-Za-z]{3,9})[-/. ](\d{1,2}|[A-Za-z]{3,9}),?[-/. ]\d{2,4}( \d.*)?$"
+_DIGITS = r"^[+-]?(0|[1-9]\d*)$"
+
+
+@dataclass
+class Seen:
+    """What was seen of one column so far.
+
+    Attributes
+    ----------
+    rows, missing : int
+    marks : dict of str to int
+        How often each mark stood for a missing value.
+    ways : dict of str to (least, greatest)
+        The ways of reading that every value fits.
+    values : list of str or None
+        Its distinct texts; None where they are too many.
+    kind : pyarrow.DataType or None
+        Of a typed source.
+    """
+
+    rows: int = 0
+    missing: int = 0
+    marks: dict[str, int] = field(default_factory=dict)
+    ways: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    values: list[str] | None = field(default_factory=list)
+    kind: pa.DataType | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a contract is inferred.
+
+    Attributes
+    ----------
+    marks : tuple of str
+        Beside nothing at all.
+    decimal : str, default None
+        The decimal mark, where the user says it.
+    beyond_64_bits : str, default "text"
+        The dtype of integers that do not fit 64 bits; ``float64`` loses digits.
+    """
+
+    marks: tuple[str, ...] = MARKS
+    decimal: str | None = None
+    beyond_64_bits: str = "text"
+
+
+@lru_cache(maxsize=1)
+def ways() -> dict[str, Column]:
+    """Every way of reading a text, by name, the plainest first."""
+    plain = ("bool", "int64", "float64", "date", "timestamp", "timestamp_utc")
+    found = {dtype: Column(name="x", dtype=dtype, missing=[]) for dtype in plain}
+    marks = ((".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (".", ""))
+    for sign, (decimal, thousands), dtype in product(("", *_SIGNS), marks, ("int64", "float64")):
+        if sign or (decimal, thousands) != (".", ""):
+            name = f"{dtype} {sign} {decimal} {thousands}"
+            strip = [sign] if sign else []
+            found[name] = Column(name="x", dtype=dtype, decimal=decimal, thousands=thousands, strip=strip, missing=[])  # type: ignore[arg-type]
+    for form in _formats():
+        dtype = "timestamp" if "%H" in form or "%I" in form else "date"
+        found[f"dated {form}"] = Column(name="x", dtype=dtype, date_format=form, missing=[])
+    return found
+
+
+def _formats() -> Iterator[str]:
+    times = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+    for (a, b), mark, time in product((("%d", "%m"), ("%m", "%d")), "/-.", times):
+        yield f"{a}{mark}{b}{mark}%Y{time}"
+    for mark, time in product("/.", times[:3]):
+        yield f"%Y{mark}%m{mark}%d{time}"
+    for (a, b), mark in product((("%d", "%m"), ("%m", "%d")), "/-."):
+        yield f"{a}{mark}{b}{mark}%y"
+    yield from ("%d-%b-%Y", "%d %b %Y", "%d-%b-%y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
+
+
+def infer(source: Source, pieces: Sequence[Piece], engine: Engine, rules: Rules | None = None) -> Contract:
+    """The contract of a source, from all of its values.
+
+    Raises
+    ------
+    EmptyDataset
+        There are no rows.
+    """
+    chosen = rules or Rules()
+    seen = None
+    bundles = list(bundled(pieces))
+    if bundles:
+        seen = engine.reduce(_InferTask(chosen), merged, bundles, label="ingest-infer")
+    if seen is None or not any(s.rows for s in seen.values()):
+        raise EmptyDataset(
+            f"{', '.join(source.files[:3]) or 'The source'} has a header and no rows that can be read.",
+            fix="Check the files, or pass the contract that the rows should have.",
+        )
+    return concluded(seen, chosen)
+
+
+def bundled(pieces: Sequence[Piece], most: int = 64 * 2**20) -> Iterator[tuple[Piece, ...]]:
+    """Consecutive pieces in bundles of about 64 MiB: small files travel together."""
+    bundle: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if bundle and size + piece.size > most:
+            yield tuple(bundle)
+            bundle, size = [], 0
+        bundle.append(piece)
+        size += piece.size + 4096
+    if bundle:
+        yield tuple(bundle)
+
+
+@dataclass(frozen=True)
+class _InferTask:
+    rules: Rules
+
+    def __call__(self, pieces: Sequence[Piece]) -> dict[str, Seen]:
+        total: dict[str, Seen] | None = None
+        for table in _gathered(pieces):
+            found = {name: look(table.column(name), self.rules) for name in table.column_names}
+            total = found if total is None else merged(total, found)
+        return total or {}
+
+
+def _gathered(pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+    """The pieces' tables, small ones put together: to look at one has a price of its own."""
+    waiting: list[pa.Table] = []
+    nbytes = 0
+    for piece in pieces:
+        for parsed in piece.read(None):
+            if waiting and parsed.table.schema != waiting[0].schema:
+                yield pa.concat_tables(waiting)
+                waiting, nbytes = [], 0
+            waiting.append(parsed.table)
+            nbytes += parsed.table.nbytes
+            if nbytes >= _LOOKED_AT:
+                yield pa.concat_tables(waiting)
+                waiting, nbytes = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def look(column: pa.ChunkedArray, rules: Rules) -> Seen:
+    """What one batch of one column shows."""
+    array = column.combine_chunks()
+    if not pa.types.is_string(array.type):
+        return _look_typed(array)
+    given = pa.array(["", *rules.marks])
+    trimmed = pc.utf8_trim_whitespace(array)
+    gone = pc.fill_null(pc.is_in(trimmed, given), True)  # noqa: FBT003
+    counts = pc.value_counts(pc.fill_null(trimmed.filter(gone), "")).to_pylist()
+    marks = {c["values"]: c["counts"] for c in counts}
+    values = trimmed.filter(pc.invert(gone))
+    missing = len(array) - len(values)
+    return Seen(len(array), missing, marks, _fitting(values), _distinct(values))
+
+
+def _look_typed(array: pa.Array) -> Seen:
+    least = greatest = None
+    if pa.types.is_primitive(array.type) and not pa.types.is_boolean(array.type):
+        bounds = pc.min_max(array)
+        least, greatest = bounds["min"].as_py(), bounds["max"].as_py()
+    return Seen(len(array), array.null_count, {}, {"own": (least, greatest)}, None, array.type)
+
+
+def _distinct(values: pa.Array) -> list[str] | None:
+    first = pc.unique(values[: _FIRST * 4])
+    if len(first) > CATEGORIES:
+        return None
+    found = pc.unique(values)
+    return sorted(found.to_pylist()) if len(found) <= CATEGORIES else None
+
+
+def _fitting(values: pa.Array) -> dict[str, tuple[Any, Any]]:
+    """The ways that take every value, with the least and greatest of them."""
+    if not len(values):
+        return dict.fromkeys([*ways(), "digits"], (None, None))
+    zeros = pc.any(pc.match_substring_regex(values, _LEADING_ZERO)).as_py()
+    if zeros:  # post codes, article numbers: no number begins with a zero
+        numbers = set(_numbers())
+        others = {name: column for name, column in ways().items() if name not in numbers}
+        if not _all_match(values, _DATE_LIKE):
+            others = {name: column for name, column in others.items() if not name.startswith("dated")}
+        return {name: b for name, column in others.items() if (b := _bounds(values, column))}
+    bounds = _bounds(values, ways()["int64"])
+    if bounds is not None:
+        return dict.fromkeys(_numbers(), bounds)
+    found: dict[str, tuple[Any, Any]] = {}
+    like_numbers, like_dates = _all_match(values, _NUMBER_LIKE), _all_match(values, _DATE_LIKE)
+    for name, column in ways().items():
+        if (" " in name) and not (like_dates if name.startswith("dated") else like_numbers):
+            continue
+        known = found.get(_implied_by(name))
+        tried = known if known is not None and _finite(known) else _bounds(values, column) if name != "int64" else None
+        if tried is not None:
+            found[name] = tried
+    if "float64" in found and pc.all(pc.match_substring_regex(values, _DIGITS)).as_py():
+        found["digits"] = (None, None)
+    return found
+
+
+def _all_match(values: pa.Array, pattern: str) -> bool:
+    """Whether all values look alike; the first few are tried first."""
+    return all(pc.all(pc.match_substring_regex(part, pattern)).as_py() for part in (values[:_FIRST], values))
+
+
+@lru_cache(maxsize=512)
+def _implied_by(name: str) -> str:
+    """The plainer way whose texts this one takes too, as the same values; "" for none."""
+    column = ways()[name]
+    if column.strip:
+        plainer = f"{column.dtype}  {column.decimal} {column.thousands}"
+        return plainer if plainer in ways() else column.dtype
+    return "float64" if column.dtype == "float64" and column.decimal == "." and name != "float64" else ""
+
+
+def _finite(bounds: tuple[Any, Any]) -> bool:
+    """Whether there is neither an infinity nor a NaN among the values; the marked ways know none."""
+    return all(isinstance(b, int) or math.isfinite(b) for b in bounds)
+
+
+@lru_cache(maxsize=1)
+def _numbers() -> tuple[str, ...]:
+    return (*(name for name, column in ways().items() if column.dtype in ("int64", "float64")), "digits")
+
+
+def _bounds(values: pa.Array, column: Column) -> tuple[Any, Any] | None:
+    """Least and greatest, where all values fit; the first few are tried first."""
+    if not all(_may_fit(text, column) for text in values[:4].to_pylist()):
+        return None
+    for part in (values[:_FIRST], values) if len(values) > _FIRST else (values,):
+        found, bad = casting.read(part, column)
+        if bad.any():
+            return None
+    bounds = pc.min_max(found)
+    return bounds["min"].as_py(), bounds["max"].as_py()
+
+
+def _may_fit(text: str, column: Column) -> bool:
+    """A cheap look at a text: False only where it cannot be a value of the column."""
+    if column.dtype == "bool":
+        return text.lower() in (*column.true_words, *column.false_words)
+    if column.date_format is not None:
+        separators = [c for c in ("/", "-", ".", ":") if c in column.date_format]
+        words = "%b" in column.date_format or "%B" in column.date_format or "%p" in column.date_format
+        return (
+            any(map(str.isdigit, text)) and all(c in text for c in separators) and words == any(map(str.isalpha, text))
+        )
+    if column.dtype in ("int64", "float64"):
+        letters = sum(map(str.isalpha, text))
+        return letters <= 1 or (casting.plain(column) and text.lower().lstrip("+-") in ("nan", "inf", "infinity"))
+    return text[:4].isdigit() and text[4:5] == "-"
+
+
+def merged(left: dict[str, Seen], right: dict[str, Seen]) -> dict[str, Seen]:
+    """Two states of all columns as one; ``left`` is changed."""
+    if not left or not right:
+        return left or right
+    for name, more in right.items():
+        seen = left[name]
+        seen.rows += more.rows
+        seen.missing += more.missing
+        for mark, count in more.marks.items():
+            seen.marks[mark] = seen.marks.get(mark, 0) + count
+        both = {w: (_least(b[0], more.ways[w][0]), _greatest(b[1], more.ways[w][1]))
+                for w, b in seen.ways.items() if w in more.ways}  # fmt: skip
+        seen.ways = both
+        values = None if seen.values is None or more.values is None else sorted({*seen.values, *more.values})
+        seen.values = values if values is not None and len(values) <= CATEGORIES else None
+    return left
+
+
+def _least(a: Any, b: Any) -> Any:
+    return b if a is None else a if b is None else min(a, b)
+
+
+def _greatest(a: Any, b: Any) -> Any:
+    return b if a is None else a if b is None else max(a, b)
+
+
+def concluded(seen: dict[str, Seen], rules: Rules) -> Contract:
+    """What was seen of all columns, as a contract."""
+    commas = rules.decimal or _proven_decimal(seen.values())
+    return Contract(columns=[_column(name, s, commas, rules) for name, s in seen.items()])
+
+
+def _column(name: str, seen: Seen, decimal: str | None, rules: Rules) -> Column:
+    if seen.kind is not None:
+        return _typed_column(name, seen)
+    way, note = _decided(seen, decimal, rules)
+    template = ways()[way] if way else Column(name="x")
+    if way is None:
+        empty = seen.marks.get("", 0)
+        shown = {"missing": empty, **({"values": seen.values} if seen.values else {})}
+        return Column(name=name, nullable=empty > 0 or not seen.rows, note=note, seen=shown)
+    marks = ["", *sorted(m for m in seen.marks if m)]
+    least, greatest = seen.ways[way]
+    shown = {"missing": seen.missing, "min": _plain(least), "max": _plain(greatest)}
+    changes = {"name": name, "missing": marks, "nullable": seen.missing > 0, "note": note, "seen": shown}
+    return template.model_copy(update=changes)
+
+
+def _typed_column(name: str, seen: Seen) -> Column:
+    known = [d for d in ("int64", "float64", "bool", "date", "timestamp", "timestamp_utc")
+             if casting.arrow_type(d) == seen.kind]  # fmt: skip
+    least, greatest = seen.ways.get("own", (None, None))
+    shown = {"missing": seen.missing, **({} if least is None else {"min": _plain(least), "max": _plain(greatest)})}
+    return Column(name=name, dtype=(known or ["own"])[0], missing=[], nullable=seen.missing > 0, seen=shown)
+
+
+def _decided(  # noqa: PLR0911 (one way after another)
+    seen: Seen, decimal: str | None, rules: Rules
+) -> tuple[str | None, str | None]:
+    """The way in which a column is read, None for text; and what was not settled."""
+    left = seen.ways
+    if seen.missing == seen.rows:
+        return None, "no values"
+    if "bool" in left or "int64" in left:
+        return ("bool" if "bool" in left else "int64"), None
+    if "digits" in left and rules.beyond_64_bits == "text":
+        return None, "integers beyond 64 bits; dtype: float64 would lose digits"
+    if "float64" in left:
+        grouped = "int64  , ." in left
+        if decimal == "," and grouped and rules.decimal is None:
+            return None, "numbers whose points may be decimal or thousands; say thousands: '.' or decimal: '.'"
+        return ("int64  , ." if decimal == "," and grouped else "float64"), None
+    for way in ("date", "timestamp", "timestamp_utc"):
+        if way in left:
+            return way, None
+    return _decided_numbers(left, decimal) if _any_number(left) else _decided_dates(left)
+
+
+def _any_number(left: dict[str, Any]) -> bool:
+    return any(w.startswith(("int64 ", "float64 ")) for w in left)
+
+
+def _decided_numbers(left: dict[str, Any], decimal: str | None) -> tuple[str | None, str | None]:
+    names = [w for w in ways() if w in left and w.startswith(("int64 ", "float64 "))]
+    by_comma = [w for w in names if ways()[w].decimal == ","]
+    by_point = [w for w in names if ways()[w].decimal == "."]
+    if decimal == ",":
+        by_point = [] if by_comma else by_point
+    elif decimal == ".":
+        by_comma = [] if by_point else by_comma
+    if by_comma and by_point and not _same(left, by_comma, by_point):
+        return None, "numbers whose commas may be decimal or thousands; say decimal: ',' or thousands: ','"
+    chosen = by_point or by_comma
+    return min(chosen, key=lambda w: (len(ways()[w].thousands), ways()[w].dtype != "int64")), None
+
+
+def _same(left: dict[str, Any], a: list[str], b: list[str]) -> bool:
+    """Whether two groups of ways read the same least and greatest values: no mark stands in any number."""
+    return {left[w] for w in a} == {left[w] for w in b}
+
+
+def _decided_dates(left: dict[str, Any]) -> tuple[str | None, str | None]:
+    forms = [w.removeprefix("dated ") for w in ways() if w in left and w.startswith("dated ")]
+    if not forms:
+        return None, None
+    swapped = forms[0].translate(str.maketrans("dm", "md"))
+    if swapped in forms and swapped != forms[0] and left[f"dated {swapped}"] is not None:
+        return None, f"dates in which day and month could be either way; say date_format: '{forms[0]}' or '{swapped}'"
+    return f"dated {forms[0]}", None
+
+
+def _proven_decimal(seen: Any) -> str | None:
+    """The decimal mark that columns of marked numbers prove; None where none does, or both are proven."""
+    proven = set()
+    for s in seen:
+        if s.kind is not None or "int64" in s.ways or s.missing == s.rows:
+            continue
+        marked = [ways()[w].decimal for w in s.ways if w.startswith(("int64 ", "float64 "))]
+        if marked and len(set(marked)) == 1 and "float64" not in s.ways:
+            proven.add(marked[0])
+    return proven.pop() if len(proven) == 1 else None
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, dt.date) else value if isinstance(value, int | float) else str(value)
