@@ -101,7 +101,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     run.path("dashboard.html").write_text(dashboard.dashboard_html(cube, facts, page), encoding="utf-8")
     shutil.rmtree(run.path("work"))
 
-    figures = cube.totals() | {f"{role}s": number for role, number in totals.items() if role in has}
+    figures = cube.totals(profit="profit" in has) | {f"{r}s": number for r, number in totals.items() if r in has}
     run.write_json("figures.json", figures)
     run.event("sales", **figures)
     for note in (*notes, "The dashboard is dashboard.html in this folder; every table is under tables/."):

@@ -105,10 +105,11 @@ class Cube:
     by_product: dict[str, np.ndarray]
     sets: dict[str, list[int] | None] = field(default_factory=dict)
 
-    def totals(self) -> dict[str, float | int]:
-        """Sales and profit in money, and lines."""
+    def totals(self, *, profit: bool) -> dict[str, float | int]:
+        """Sales, profit where there is one (both in money), and lines."""
         sums = {name: int(self.sums[name].sum()) for name in SUMS}
-        return {"sales": sums["sales"] / PARTS, "profit": sums["profit"] / PARTS, "lines": sums["lines"]}
+        gained = {"profit": sums["profit"] / PARTS} if profit else {}
+        return {"sales": sums["sales"] / PARTS, **gained, "lines": sums["lines"]}
 
     @property
     def numbers(self) -> int:
