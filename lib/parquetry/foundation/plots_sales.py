@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -39,8 +41,9 @@ def trend_picture(months: pa.Table, *, unit: str = "") -> Picture:
         bar.set_alpha(1.0 if good else 0.4)
     for name, color, style in (("average_3", ORANGE, "-"), ("average_12", INK, ":")):
         axes.plot(at, months.column(name).to_pandas(), style, color=color, linewidth=1.8)
-    axes.xaxis.set_major_locator(locator := AutoDateLocator(minticks=3, maxticks=8, interval_multiples=True))
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    locator: Any = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.yaxis.set_major_formatter(FuncFormatter(short_number))
     axes.set_ylabel(with_unit("sales", unit))
     axes.grid(visible=False, axis="x")

@@ -166,7 +166,7 @@ def sales_lines(engine: Engine, lines: Dataset, sales: Sales) -> Any:
         day.dt.weekday().cast(nw.Int64).alias("weekday"),
         day.alias("day"),
         *(_name(getattr(sales, role)).alias(role) for role in NAMES),
-        *(_who(lines, getattr(sales, role)).alias(role) for role in ("customer", "order")),
+        *(_who(getattr(sales, role)).alias(role) for role in ("customer", "order")),
         _parts(amount).alias("sales"),
         _parts(_or_zero(sales.profit)).alias("profit"),
     )
@@ -230,7 +230,9 @@ def visits(engine: Engine, frame: Any, role: str, to: str | os.PathLike[str]) ->
     """Which customer, or order, was there in which month, region and category: each once."""
     import narwhals as nw
 
-    known = frame.filter(~nw.col(role).is_null()).with_columns(nw.col(role).alias("who"), lines=_one())
+    # Whole numbers that missing ones made floats are whole numbers again.
+    who = nw.col(role).cast(nw.Int64) if frame.collect_schema()[role].is_float() else nw.col(role)
+    known = frame.filter(~nw.col(role).is_null()).with_columns(who.alias("who"), lines=_one())
     grouped = known.group_by("who", "month", "region", "category").agg(nw.col("lines").sum())
     return engine.write(grouped.with_columns(nw.col("lines").cast(nw.Int64)), os.fspath(to))
 
@@ -291,13 +293,10 @@ def _name(name: str | None) -> Any:
     return nw.lit(ALL) if name is None else nw.col(name).cast(nw.String).fill_null(MISSING)
 
 
-def _who(lines: Dataset, name: str | None) -> Any:
-    """Whole numbers that missing ones made floats are whole numbers again."""
+def _who(name: str | None) -> Any:
     import narwhals as nw
 
-    if name is None:
-        return nw.lit(0)
-    return nw.col(name).cast(nw.Int64) if pa.types.is_floating(lines.full_schema.field(name).type) else nw.col(name)
+    return nw.lit(0) if name is None else nw.col(name)
 
 
 def _one() -> Any:
