@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -27,21 +26,19 @@ def write_orders(folder: Path, *, rows: int = 2_400, seed: int = 5) -> Path:
     """Three years of order lines to the middle of a month: gaps everywhere, returns, orders of several categories."""
     rng = np.random.default_rng(seed)
     bills = rows // 3
-    start = dt.datetime(2021, 2, 1)
+    start = np.datetime64("2021-02-01T09:00", "us")
     opened = np.sort(rng.integers(0, 1_050, bills))
     buyer = rng.integers(0, 150, bills).astype(float)
     bill = np.sort(rng.integers(0, bills, rows))
     items = [*HOSTILE, *(f"item {i}" for i in range(60))]
     item = (len(items) * rng.random(rows) ** 2).astype(int)
     gaps = rng.random((5, rows)) < 0.03
-    day = [
-        None if g else start + dt.timedelta(days=int(opened[b]), hours=9) for b, g in zip(bill, gaps[0], strict=True)
-    ]
+    day = start + opened[bill].astype("timedelta64[D]")
     price = np.where(gaps[1], np.nan, np.round(rng.lognormal(2, 1, rows), 3))
     price[0] = np.inf
     table = pa.table(
         {
-            "day": pa.array(day, pa.timestamp("us")),
+            "day": pa.array(day, mask=gaps[0]),
             "pieces": pa.array(np.where(rng.random(rows) < 0.03, -1, rng.integers(1, 9, rows)), pa.int32()),
             "price": price,
             "gain": pa.array(np.round(rng.normal(1, 4, rows), 2), mask=gaps[2]),

@@ -38,7 +38,6 @@ def made(engine: Any, source: Path, to: Path, *, groups: int = 30) -> tuple[sale
     cohorts.cohort_table(engine, visits["customer"], to / "cohorts", step=3)
     ranked = {name: ranked_table(engine, grouped, name, to / f"by_{name}") for name in sales.NAMES}
     cube = sales_cube.sales_cube(engine, grouped, ranked, to, groups=groups, visits=visits)
-    assert {r: sales.distinct(engine, v) for r, v in visits.items()} == distinct_in(cube)
     return facts, cube
 
 
@@ -59,6 +58,8 @@ def table(folder: Path, name: str) -> pd.DataFrame:
 def test_tables_are_those_of_pandas(local, folder, tmp_path):
     facts, cube = made(local, folder, tmp_path)
     known = known_lines(folder)
+    found = {r: sales.distinct(local, pqy.open_dataset(tmp_path / "work" / r)) for r in ("customer", "order")}
+    assert found == distinct_in(cube) == {"customer": known["buyer"].nunique(), "order": known["bill"].nunique()}
     assert (facts.rows, facts.lines) == (2_400, len(known))
     assert facts.without_customer == known["buyer"].isna().sum() > 0
     assert cube.totals(profit=True)["sales"] == pytest.approx(known["sales"].sum(), abs=1e-6)
@@ -125,7 +126,7 @@ def test_a_cube_beyond_its_bound_is_refused(local, folder, tmp_path, monkeypatch
         made(local, folder, tmp_path)
 
 
-BASE = {"day": pa.array([dt.datetime(2024, 5, 1)] * 3), "price": [1.0, 2.0, 3.0], "word": ["2024-05-01"] * 3}
+BASE = {"day": pa.array([dt.date(2024, 5, 1)] * 3), "price": [1.0, 2.0, 3.0], "word": ["2024-05-01"] * 3}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ BASE = {"day": pa.array([dt.datetime(2024, 5, 1)] * 3), "price": [1.0, 2.0, 3.0]
     ],
 )
 def test_wrong_columns_are_named(write_parquet, columns, kind, match):
-    zoned = pa.array(BASE["day"].to_pylist(), pa.timestamp("us", tz="UTC"))
+    zoned = pa.array([0, 1, 2], pa.timestamp("us", tz="UTC"))
     lines = pqy.open_dataset(write_parquet({**BASE, "zoned": zoned}))
     with pytest.raises(kind, match=match):
         sales.check_columns(lines, columns)
@@ -150,7 +151,7 @@ def test_wrong_columns_are_named(write_parquet, columns, kind, match):
     ("change", "kind", "match"),
     [
         ({"price": [float("nan"), float("inf"), None]}, EmptyDataset, "no line with a date and an amount"),
-        ({"day": pa.array([dt.datetime(1900, 1, 1), dt.datetime(2024, 1, 1), None])}, BadParameter, "1900-01-01"),
+        ({"day": pa.array([dt.date(1900, 1, 1), dt.date(2024, 1, 1), None])}, BadParameter, "1900-01-01"),
         ({"price": [8e11, 8e11, 8e11], "many": [1, 1, 1]}, None, ""),
     ],
 )

@@ -256,11 +256,18 @@ def distinct(engine: Engine, found: Dataset) -> int:
 
 
 def write_summed(
-    engine: Engine, grouped: Any, keys: list[str], to: str | os.PathLike[str], finish: Any, *, mode: str = "fail"
+    engine: Engine, grouped: Any, keys: list[str], to: str | os.PathLike[str], finish: Any = None, *, mode: str = "fail"
 ) -> Dataset:
     """Sums by some keys, committed in their order (or in that which ``finish`` gives them)."""
+    finish = finish or _one_schema
     frame = engine.scan(grouped) if isinstance(grouped, Dataset) else grouped
     return write_sorted(engine, summed(frame, keys), to, by=keys, finish=finish, mode=mode)
+
+
+def _one_schema(table: pa.Table) -> pa.Table:
+    """Texts and whole numbers as one type each: engines have several, with notes of their own."""
+    kinds = [pa.string() if name in NAMES else pa.int64() for name in table.column_names]
+    return table.cast(pa.schema(zip(table.column_names, kinds, strict=True)))
 
 
 def _product(names: tuple[str, ...]) -> Any:

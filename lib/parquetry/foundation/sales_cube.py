@@ -149,7 +149,7 @@ def sales_cube(
     regions, categories = (Folded.of(ranked[name], name, groups) for name in NAMES[:2])
     folded = engine.scan(grouped).with_columns(regions.expression("region"), categories.expression("category"))
     keys = ["month", "weekday", "region", "category"]
-    cube = write_summed(engine, folded, keys, f"{folder}/cube", None)
+    cube = write_summed(engine, folded, keys, f"{folder}/cube")
     if cube.num_rows > CELLS:
         raise TooBigForDriver(
             f"The dashboard's cube would have {cube.num_rows:,} cells; {CELLS:,} are allowed.",
@@ -177,7 +177,7 @@ def _product_cells(engine: Engine, folded: Any, ranked: Dataset, to: str) -> tup
     while True:
         products = Folded.of(ranked, "product", most)
         frame = folded.with_columns(products.expression("product"))
-        found = write_summed(engine, frame, ["product", "month", "region", "category"], to, None, mode="overwrite")
+        found = write_summed(engine, frame, ["product", "month", "region", "category"], to, mode="overwrite")
         if found.num_rows <= PRODUCT_CELLS or most == 1:
             return products, found
         # Cells are about in proportion to products; a little below, so that one more try mostly does.
