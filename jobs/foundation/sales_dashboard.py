@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from parquetry.config import JobConfig
 from parquetry.engine import Engine
 from parquetry.foundation import cohorts, dashboard, plots_sales, sales, trends
-from parquetry.foundation.pareto import ranked_table
+from parquetry.foundation.pareto import abc_counts, ranked_table
 from parquetry.foundation.sales import Sales
 from parquetry.foundation.sales_cube import sales_cube
 from parquetry.job import run_job
@@ -96,8 +96,9 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     cube = sales_cube(engine, grouped, ranked, run.path("tables"), groups=config.groups, visits=visits)
     totals = {r: sales.distinct(engine, found) for r, found in visits.items()} | {"product": ranked["product"].num_rows}
     page = dashboard.Page(
-        config.title, run.contents.origin, unit, run.contents.synthetic, tuple(has), totals, step, counted, notes
-    )
+        config.title, run.contents.origin, unit, run.contents.synthetic, tuple(has), totals, step, counted,
+        abc_counts(ranked["product"]), notes,
+    )  # fmt: skip
     run.path("dashboard.html").write_text(dashboard.dashboard_html(cube, facts, page), encoding="utf-8")
     shutil.rmtree(run.path("work"))
 

@@ -16,7 +16,7 @@ import parquetry as pqy
 from orders import COLUMNS, HOSTILE, known_lines, write_orders
 from parquetry.errors import MissingDependency
 from parquetry.foundation import cohorts, dashboard, sales, sales_cube, trends
-from parquetry.foundation.pareto import abc_classes, ranked_table
+from parquetry.foundation.pareto import abc_classes, abc_counts, ranked_table
 
 HAS = ("profit", "product", "category", "region", "customer", "order")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -43,7 +43,8 @@ def write_page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             totals = {r: sales.distinct(engine, v) for r, v in visits.items()}
             totals["product"] = ranked["product"].num_rows
             counted = cohorts.cohort_counts(table, 3)
-            page = dashboard.Page(HOSTILE[0], "made <here>", "EUR", True, HAS, totals, 3, counted, ("a <note>",))
+            abc = abc_counts(ranked["product"])
+            page = dashboard.Page(HOSTILE[0], "made <here>", "EUR", True, HAS, totals, 3, counted, abc, ("a <note>",))
             (to / "page.html").write_text(dashboard.dashboard_html(cube, facts, page), encoding="utf-8")
             return to / "page.html"
 
@@ -217,6 +218,23 @@ def test_what_cannot_be_known_is_not_shown(visit, write_page, folder, monkeypatc
         assert page.inner_text(f"#kpi-{name} strong") == "n/a"
         assert page.get_attribute(f"#kpi-{name}", "data-value") == ""
     assert "Not available under a filter" in page.inner_text("#cohorts")
+
+
+def test_products_that_are_not_told_apart_are_said_so(visit, write_page, folder, monkeypatch):
+    monkeypatch.setattr(sales_cube, "PRODUCTS", 20)
+    path = write_page()
+    page, ranked = visit(path), pqy.open_dataset(path.parent / "by_product").to_pandas()
+    pareto = rows(page, "pareto")
+    assert pareto["class"].tolist() == ranked["class"].tolist()[:20]
+    assert pareto["running share"].tolist() == pytest.approx(ranked["running_share"].tolist()[:20])
+    gains = ranked[ranked["sales"] > 0]["class"]
+    told = page.inner_text("#pareto figcaption")
+    assert f"A: {(gains == 'A').sum()} products" in told
+    assert f"C: {(gains == 'C').sum()} make the rest" in told
+    assert_figures(page, known_lines(folder))
+    page.select_option("#filter-region", label="West")
+    assert rows(page, "pareto")["running share"].iloc[-1] == pytest.approx(1.0)
+    assert "of the 20 products that sold most in all" in page.inner_text("#pareto figcaption")
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (1200, True)])

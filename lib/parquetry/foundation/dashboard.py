@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class Page:
         Months in a cohort.
     cohorts : tuple of (int, int, int)
         Period, periods later, customers: of all, for a page that cannot count them itself.
+    abc : dict of str to int
+        What :func:`parquetry.foundation.pareto.abc_counts` gives, for a page that cannot tell all products apart.
     """
 
     title: str
@@ -44,6 +46,7 @@ class Page:
     totals: dict[str, int]
     step: int
     cohorts: tuple[tuple[int, int, int], ...] = ()
+    abc: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -107,6 +110,7 @@ def page_data(cube: Cube, facts: Facts, page: Page) -> dict[str, Any]:
         "sums": _lists(cube.sums),
         "byProduct": _lists(cube.by_product),
         "sets": {role: cube.sets.get(role) for role in ("customer", "order")},
+        "abc": page.abc,
         "cohorts": [list(c) for c in page.cohorts],
     }
 

@@ -102,3 +102,14 @@ def ranked_table(engine: Engine, grouped: Dataset, name: str, to: str | os.PathL
         The names do not fit one worker.
     """
     return write_summed(engine, grouped, [name], to, Ranked(name))
+
+
+def abc_counts(ranked: Dataset) -> dict[str, int]:
+    """How many names with sales above zero each class has, and under ``total`` their sales in ten-thousandths."""
+    found = dict.fromkeys((*CLASSES, "total"), 0)
+    for batch in ranked.select(["sales", "class"]).batches():
+        sales, kinds = batch.column("sales").to_numpy(), np.array(batch.column("class").to_pylist())
+        found["total"] += int(np.rint(np.maximum(sales, 0) * PARTS).sum())
+        for kind in CLASSES:
+            found[kind] += int(np.count_nonzero((kinds == kind) & (sales > 0)))
+    return found

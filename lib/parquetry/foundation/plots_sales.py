@@ -40,7 +40,7 @@ def trend_picture(months: pa.Table, *, unit: str = "") -> Picture:
     for bar, good in zip(drawn, whole, strict=True):
         bar.set_alpha(1.0 if good else 0.4)
     for name, color, style in (("average_3", ORANGE, "-"), ("average_12", INK, ":")):
-        axes.plot(at, months.column(name).to_pandas(), style, color=color, linewidth=1.8)
+        axes.plot(at + np.timedelta64(12, "D"), months.column(name).to_pandas(), style, color=color, linewidth=1.8)
     locator: Any = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
