@@ -163,7 +163,8 @@ def sales_lines(engine: Engine, lines: Dataset, sales: Sales) -> Any:
     day = nw.col(sales.date).cast(nw.Datetime("us"))
     return kept.select(
         (day.dt.year().cast(nw.Int64) * 12 + day.dt.month().cast(nw.Int64) - 1).alias("month"),
-        day.dt.weekday().cast(nw.Int64).alias("weekday"),
+        # Sunday is 7, but 0 where Spark counts.
+        ((day.dt.weekday().cast(nw.Int64) + 6) % 7 + 1).alias("weekday"),
         day.alias("day"),
         *(_name(getattr(sales, role)).alias(role) for role in NAMES),
         *(_who(getattr(sales, role)).alias(role) for role in ("customer", "order")),
