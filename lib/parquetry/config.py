@@ -34,7 +34,7 @@ class JobConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=False)
 
     input: str | None = Field(
-        None, description="Your data: Parquet (file, folder, glob, URL), a Delta table, CSV or TSV, also .gz."
+        None, description="Your data: Parquet (file, folder, glob, URL), a Delta table, CSV or TSV, also .gz, Excel."
     )
     target: str | None = Field(None, description="The column to predict.")
     features: list[str] | None = Field(None, description="Only these columns as features, as a,b,c or repeated.")

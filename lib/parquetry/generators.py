@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from parquetry.errors import BadParameter, did_you_mean
 from parquetry.generated_messages import sms_spam
+from parquetry.generated_sales import superstore
 
 ROWS_A_PIECE = 65_536
 VERSION = 1  # raise it when a generator makes other rows: cached files carry it in their names
@@ -161,4 +162,5 @@ _GENERATORS: dict[str, Generator] = {
     "california_housing": california_housing,
     "online_retail": online_retail,
     "sms_spam": sms_spam,
+    "superstore": superstore,
 }

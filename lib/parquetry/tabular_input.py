@@ -1,4 +1,4 @@
-"""What a job reads: Parquet and Delta as they are, CSV and TSV (one file or many) converted to Parquet once.
+"""What a job reads: Parquet and Delta as they are; CSV, TSV and workbooks (one file or many) converted to Parquet once.
 
 The conversion is careful rather than clever: the header gives the names, every value is read as
 text first, and a column gets the narrowest type that all of its values have. Nothing is guessed
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from parquetry.config import JobConfig
     from parquetry.foundation.contract import Contract
     from parquetry.foundation.csv_source import Csv
+    from parquetry.foundation.excel import Excel
     from parquetry.foundation.sources import Piece
     from parquetry.run import Run
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+WORKBOOK_SUFFIXES = (".xls", ".xlsx", ".xlsm", ".xlsb", ".ods")
 ROWS_A_GROUP = 65_536
 
 
@@ -67,8 +69,9 @@ def open_input(
     Parameters
     ----------
     source : path or URL
-        Parquet (file, folder, glob), a Delta table, or CSV or TSV, also gzipped: a file, or a
-        folder or glob of files with one header, whose rows follow each other in order of name.
+        Parquet (file, folder, glob), a Delta table, CSV or TSV, also gzipped, or workbooks: a file,
+        or a folder or glob of files with one header, whose rows follow each other in order of
+        name. Of a workbook the only sheet is read, or the one that is clearly the largest.
     scratch : path
         A folder for what has to be converted; ``rows.parquet`` is written there. The name is the
         same for every input, so the same rows are split the same way wherever they came from.
@@ -114,7 +117,7 @@ def open_job_input(config: JobConfig, run: Run, *, default: str) -> Dataset:
 
 
 def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None = None) -> Converted:
-    """Convert CSV or TSV files to one Parquet file with row groups of 65,536 rows.
+    """Convert CSV or TSV files, or workbooks, to one Parquet file with row groups of 65,536 rows.
 
     Read as :func:`parquetry.foundation.ingest.ingest` reads them, with a contract inferred from all
     values, and the first row that breaks it ends the conversion. Without a layout the first line
@@ -122,7 +125,7 @@ def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None 
 
     Raises
     ------
-    MalformedText, SchemaDrift, DatasetNotFound, EmptyDataset, OutputNotWritable
+    MalformedText, MalformedWorkbook, SchemaDrift, DatasetNotFound, EmptyDataset, OutputNotWritable, BadParameter
     """
     from parquetry.engine import borrowed_engine
     from parquetry.foundation.inference import Rules, infer
@@ -137,9 +140,12 @@ def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None 
     return Converted(target, rows, {f.name: str(f.type) for f in schema})
 
 
-def _open_text(source: str | os.PathLike[str], layout: Layout | None) -> Csv:
+def _open_text(source: str | os.PathLike[str], layout: Layout | None) -> Csv | Excel:
     from parquetry.foundation.csv_source import Csv
+    from parquetry.foundation.excel import Excel
 
+    if layout is None and _all_end_with(os.fspath(source), WORKBOOK_SUFFIXES):
+        return Excel.open(source)
     if layout is not None:
         quote = '"' if layout.quotes else ""
         return Csv.open(
@@ -166,14 +172,18 @@ def _accepted(pieces: Sequence[Piece], contract: Contract) -> Iterator[pa.Table]
 
 
 def _is_text(source: str) -> bool:
-    """Whether a source is text: by its own suffix, or by that of all files in a folder or glob."""
-    if source.lower().endswith(TEXT_SUFFIXES):
+    """Whether a source is to be converted: by its own suffix, or by that of all files in a folder or glob."""
+    return _all_end_with(source, TEXT_SUFFIXES) or _all_end_with(source, WORKBOOK_SUFFIXES)
+
+
+def _all_end_with(source: str, suffixes: tuple[str, ...]) -> bool:
+    if source.lower().endswith(suffixes):
         return True
     filesystem, path = storage.resolve(source)
     if path.lower().endswith(storage.PARQUET_SUFFIXES):
         return False
     _, files = storage.list_files(filesystem, path)
-    return bool(files) and all(f.lower().endswith(TEXT_SUFFIXES) for f in files)
+    return bool(files) and all(f.lower().endswith(suffixes) for f in files)
 
 
 def _write_groups(tables: Iterator[pa.Table], schema: pa.Schema, target: Path) -> int:
