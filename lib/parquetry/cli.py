@@ -177,6 +177,41 @@ def _clean(rest: list[str]) -> Result:
     return Result(0, clean_command(rest[0], rest[1], rest[2:]))
 
 
+def _doctor(rest: list[str]) -> Result:
+    from parquetry.foundation.doctor import examine
+    from parquetry.foundation.mending import mend
+
+    path, flags = _path_and_flags(rest, "doctor", ("--fix", "--engine"))
+    found = examine(path)
+    print(found.text())
+    value: dict[str, Any] = {"diagnosis": found.to_dict()}
+    if "--fix" in flags:
+        done = mend(path, flags["--fix"], engine=flags.get("--engine"))
+        after = examine(done.to)
+        print(f"\n{done.rows:,} rows, the same in the copy (SHA-256 {done.digest[:16]}…).\n{after.text()}")
+        value |= {"mended": done.to_dict(), "after": after.to_dict()}
+        found = after
+    return Result(0 if found.healthy else 3, value)
+
+
+def _path_and_flags(rest: list[str], verb: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """A verb's one path, and its flags, each with a value (``--fix TO`` or ``--fix=TO``)."""
+    words = [part for word in rest for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    paths: list[str] = []
+    flags: dict[str, str] = {}
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            paths.append(word)
+        elif word not in known or not words:
+            raise Misuse(f"{verb} takes no {word!r}, or it lacks its value.", fix=f"As in: {VERBS[verb].usage}")
+        else:
+            flags[word] = words.pop(0)
+    if len(paths) != 1:
+        raise Misuse(f"{verb} takes one path.", fix=f"As in: {VERBS[verb].usage}")
+    return paths[0], flags
+
+
 def _ingest(rest: list[str]) -> Result:
     from parquetry.foundation.ingest_command import command
 
@@ -235,6 +270,11 @@ VERBS: Final = {
         _clean,
     ),
     "data": Verb("parquetry data", "The catalogue of data sets, and where each would come from.", _data),
+    "doctor": Verb(
+        "parquetry doctor PATH [--fix TO]",
+        "What makes Parquet slow or unsafe, and a sound copy of it; exit code 0: healthy (notes aside), 3: sick.",
+        _doctor,
+    ),
     "ingest": Verb("parquetry ingest SOURCE TO [flags]", "Bring a table in, and account for every row.", _ingest),
     "version": Verb("parquetry version", "The versions of Parquetry and Python.", _version),
 }

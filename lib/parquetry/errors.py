@@ -61,8 +61,16 @@ class MalformedText(ParquetryError, ValueError):
     """A text table has a line that cannot be read; the message names file and line."""
 
 
+class MalformedWorkbook(ParquetryError, ValueError):
+    """A file is no Excel workbook, is damaged or locked, or unpacks to more than can be read."""
+
+
 class CorruptBlock(ParquetryError, ValueError):
     """A footer or a row group cannot be decoded."""
+
+
+class DatabaseUnavailable(ParquetryError, ConnectionError):
+    """A database cannot be opened, is locked, or refuses a query."""
 
 
 class SchemaDrift(ParquetryError, ValueError):

@@ -184,7 +184,7 @@ def look(column: pa.ChunkedArray, rules: Rules) -> Seen:
         return _look_typed(array)
     given = pa.array(["", *rules.marks])
     trimmed = pc.utf8_trim_whitespace(array)
-    gone = pc.fill_null(pc.is_in(trimmed, given), True)  # noqa: FBT003
+    gone = pc.or_(pc.is_null(trimmed), pc.is_in(trimmed, given))
     counts = pc.value_counts(pc.fill_null(trimmed.filter(gone), "")).to_pylist()
     marks = {c["values"]: c["counts"] for c in counts}
     values = trimmed.filter(pc.invert(gone))

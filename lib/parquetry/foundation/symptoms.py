@@ -1,0 +1,499 @@
+"""What makes a folder of Parquet slow or unsafe to read: each symptom, its cost, and its mend.
+
+Everything is told from footers. Costs are estimates with the constants below, which are stated so
+that anyone can put in those of a store of his own.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+
+from parquetry.foundation.file_facts import FileFacts, Unreadable
+
+TARGET_FILE = 128 * 2**20
+"""Stored bytes of a file that is worth its opening."""
+SMALL_FILE = 16 * 2**20
+HUGE_GROUP = 512 * 2**20
+"""Uncompressed bytes of a row group that one reader should not have to hold."""
+SMALL_GROUP_ROWS, SMALL_GROUP = 10_000, 4 * 2**20
+SKEW = 8
+"""A row group this many times the median one keeps a worker busy while the others wait."""
+
+OPEN_SECONDS = {True: 0.002, False: 0.06}
+"""Opening a file and reading its footer: on a local disk, and from an object store (two requests)."""
+GROUP_SECONDS = {True: 0.0005, False: 0.03}
+"""What a row group costs beside its bytes."""
+SCAN_BYTES = 500 * 2**20
+"""Uncompressed bytes that one core decodes in a second."""
+_MANY = 8  # row groups from which their order is worth a word
+_NAMED = 5  # files that a finding names
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One symptom.
+
+    Attributes
+    ----------
+    kind : str
+        Such as ``"small-files"``.
+    severity : {"problem", "note"}
+        A note is worth knowing, and does not make a dataset sick.
+    what : str
+        The fact, with numbers.
+    cost : str
+        What it costs, in words.
+    seconds, nbytes : float, int
+        The estimate: seconds more for reading everything once on one core; bytes read or kept in vain.
+    mend : str
+        What to do.
+    count : int
+        How many files or row groups it touches.
+    files : tuple of str
+        The first of them.
+    """
+
+    kind: str
+    severity: str
+    what: str
+    cost: str
+    mend: str
+    seconds: float = 0.0
+    nbytes: int = 0
+    count: int = 0
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Folder:
+    """All that is known of a dataset before it is judged."""
+
+    files: list[FileFacts]
+    unreadable: list[Unreadable] = field(default_factory=list)
+    stray: list[tuple[str, int]] = field(default_factory=list)
+    leftovers: list[tuple[str, int]] = field(default_factory=list)
+    partitions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    local: bool = True
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all files."""
+        return sum(f.size for f in self.files)
+
+    @property
+    def open_seconds(self) -> float:
+        """What opening one file takes."""
+        return OPEN_SECONDS[self.local]
+
+
+FIX = "parquetry doctor PATH --fix TO writes a sound copy."
+
+
+def judged(folder: Folder) -> list[Finding]:
+    """Every finding, problems first."""
+    found = [finding for rule in _RULES for finding in rule(folder)]
+    return sorted(found, key=lambda f: f.severity != "problem")
+
+
+# --- files ----------------------------------------------------------------------------------
+def _unreadable(folder: Folder) -> Iterator[Finding]:
+    bad = folder.unreadable
+    if bad:
+        reasons = "; ".join(u.error.fact for u in bad[:_NAMED])
+        yield Finding(
+            "unreadable-files",
+            "problem",
+            f"{_files(len(bad))} cannot be read: {reasons}{'; …' if len(bad) > _NAMED else ''}",
+            "Nothing that reads the folder as one table can be relied on: it fails, or leaves rows out.",
+            "Write them again, or take them away; --fix refuses to leave rows out.",
+            nbytes=sum(u.size for u in bad),
+            count=len(bad),
+            files=_first(u.path for u in bad),
+        )
+
+
+def _small_files(folder: Folder) -> Iterator[Finding]:
+    # Empty files have a finding of their own.
+    small = [f for f in folder.files if f.size < SMALL_FILE and f.rows]
+    total = sum(f.size for f in small)
+    ideal = max(1, -(-total // TARGET_FILE))
+    if len(small) < 2 or len(small) < 2 * ideal:
+        return
+    excess = len(small) - ideal
+    seconds = excess * folder.open_seconds
+    footers = sum(f.footer for f in small) * excess // len(small)
+    yield Finding(
+        "small-files",
+        "problem",
+        f"{len(small):,} of {_files(len(folder.files))} are smaller than {size(SMALL_FILE)}: "
+        f"{size(total // len(small))} on average, where {ideal:,} of {size(TARGET_FILE)} would do.",
+        f"{excess:,} files more are listed and opened at every reading: about {seconds:.2g} s, "
+        f"and {size(footers)} of footers.",
+        f"Compact them: {FIX}",
+        seconds=seconds,
+        nbytes=footers,
+        count=len(small),
+        files=_first(f.path for f in small),
+    )
+
+
+def _empty_files(folder: Folder) -> Iterator[Finding]:
+    empty = [f for f in folder.files if not f.rows]
+    if empty and len(folder.files) > 1:
+        yield Finding(
+            "empty-files",
+            "problem",
+            f"{_files(len(empty))} without rows.",
+            f"Each is opened for nothing: about {len(empty) * folder.open_seconds:.2g} s a reading.",
+            f"Remove them: {FIX}",
+            seconds=len(empty) * folder.open_seconds,
+            nbytes=sum(f.size for f in empty),
+            count=len(empty),
+            files=_first(f.path for f in empty),
+        )
+
+
+def _lying_about(folder: Folder) -> Iterator[Finding]:
+    for kind, found, what in (
+        ("stray-files", folder.stray, "among the data, not Parquet"),
+        ("leftovers", folder.leftovers, "left behind by writes that did not end"),
+    ):
+        if found:
+            nbytes = sum(n for _, n in found)
+            yield Finding(
+                kind,
+                "problem",
+                f"{_files(len(found))} {what}.",
+                f"They take {size(nbytes)}; readers that take every file of the folder stumble over them.",
+                "Look at them, and take them away.",
+                nbytes=nbytes,
+                count=len(found),
+                files=_first(p for p, _ in found),
+            )
+
+
+# --- schema and encoding --------------------------------------------------------------------
+def differences(schema: pa.Schema, usual: pa.Schema) -> list[str]:
+    """In what a schema differs from the usual one, column by column."""
+    lost = [f"{f.name!r} is missing" for f in usual if f.name not in schema.names]
+    other = [
+        f"{f.name!r} is {f.type}, not {usual.field(f.name).type}"
+        for f in schema
+        if usual.names.count(f.name) == 1 and usual.field(f.name).type != f.type
+    ]
+    more = [f"{f.name!r} is there in addition ({f.type})" for f in schema if f.name not in usual.names]
+    twice = [f"{n!r} is there {k} times" for n, k in Counter(schema.names).items() if k > 1]
+    return [*lost, *other, *more, *twice]
+
+
+def usual_schema(files: Sequence[FileFacts]) -> pa.Schema:
+    """The schema that most files have; of equally many, the first file's."""
+    kinds = Counter(_shape(f.schema) for f in files)
+    most = kinds.most_common(1)[0][0]
+    return next(f.schema for f in files if _shape(f.schema) == most)
+
+
+def _mixed_schemas(folder: Folder) -> Iterator[Finding]:
+    if not folder.files:
+        return
+    usual = usual_schema(folder.files)
+    odd = [
+        (f.path, d) for f in folder.files if _shape(f.schema) != _shape(usual) and (d := differences(f.schema, usual))
+    ]
+    for path, keys in folder.partitions.items():
+        most = Counter(folder.partitions.values()).most_common(1)[0][0]
+        if keys != most:
+            odd.append((path, [f"it lies in the partition folders {list(keys)}, not {list(most)}"]))
+    if not odd:
+        return
+    told = "; ".join(f"{p}: {', '.join(d[:3])}{', …' if len(d) > 3 else ''}" for p, d in odd[:_NAMED])
+    yield Finding(
+        "mixed-schemas",
+        "problem",
+        f"{len(odd):,} of {_files(len(folder.files))} with other columns than the rest. {told}"
+        f"{'; …' if len(odd) > _NAMED else ''}.",
+        "Readers fail in the middle, leave columns out, or change types from run to run.",
+        "--fix TO writes one schema wherever no value is lost; else write those files again.",
+        count=len(odd),
+        files=_first(p for p, _ in odd),
+    )
+
+
+def _codecs(folder: Folder) -> Iterator[Finding]:
+    held: Counter[str] = Counter()
+    touched: dict[str, list[str]] = {}
+    for f in folder.files:
+        held.update(f.codecs)
+        for codec in f.codecs:
+            touched.setdefault(codec, []).append(f.path)
+    total = sum(held.values())
+    if len(held) > 1:
+        shares = ", ".join(f"{c} {n / total:.0%} of the bytes" if total else c for c, n in held.most_common())
+        rare = min(held, key=lambda c: held[c])
+        yield Finding(
+            "mixed-codecs",
+            "problem",
+            f"Column chunks are compressed in {len(held)} ways: {shares}.",
+            "Size and speed differ from file to file, and every reader needs all of the codecs.",
+            f"Write them in one way: {FIX}",
+            count=len(touched[rare]),
+            files=_first(touched[rare]),
+        )
+    elif held["UNCOMPRESSED"] > SMALL_FILE:
+        yield Finding(
+            "uncompressed",
+            "note",
+            f"Nothing is compressed: {size(held['UNCOMPRESSED'])}.",
+            "Zstandard takes a half or less of it as a rule, and the disk or the network is what readers wait for.",
+            f"Compress: {FIX}",
+            nbytes=held["UNCOMPRESSED"] // 2,
+            count=len(folder.files),
+        )
+
+
+def _statistics(folder: Folder) -> Iterator[Finding]:
+    lacking: Counter[str] = Counter()
+    for f in folder.files:
+        lacking.update(f.no_statistics)
+    if lacking:
+        touched = [f for f in folder.files if f.no_statistics]
+        columns = ", ".join(f"{c!r}" for c, _ in lacking.most_common(_NAMED))
+        stored = sum(g.stored for f in touched for g in f.groups)
+        yield Finding(
+            "missing-statistics",
+            "problem",
+            f"{_files(len(touched))} without statistics of {len(lacking)} columns ({columns}"
+            f"{', …' if len(lacking) > _NAMED else ''}).",
+            f"No filter on them can skip a row group: {size(stored)} are read for however few rows.",
+            f"Write them with statistics: {FIX}",
+            nbytes=stored,
+            count=len(touched),
+            files=_first(f.path for f in touched),
+        )
+
+
+def _page_index(folder: Folder) -> Iterator[Finding]:
+    without = [f for f in folder.files if f.rows and not f.page_index]
+    if without:
+        yield Finding(
+            "no-page-index",
+            "note",
+            f"{_files(len(without))} without a page index.",
+            "A filter can skip whole row groups, but no pages inside one. Few readers use it; Spark and DuckDB do.",
+            "Where selective filters matter: write with write_page_index=True.",
+            count=len(without),
+            files=_first(f.path for f in without),
+        )
+
+
+def _dictionaries(folder: Folder) -> Iterator[Finding]:
+    wasted: Counter[str] = Counter()
+    for f in folder.files:
+        wasted.update(f.dictionaries)
+    if wasted:
+        columns = ", ".join(f"{c!r} ({size(n)})" for c, n in wasted.most_common(_NAMED))
+        yield Finding(
+            "dictionary-fallback",
+            "note",
+            f"The dictionaries of {len(wasted)} columns do not pay: {columns}{', …' if len(wasted) > _NAMED else ''}.",
+            "The values are nearly all distinct: the writer fills a dictionary, gives up, and stores both.",
+            "Write those columns with use_dictionary=False.",
+            nbytes=sum(wasted.values()),
+            count=len(wasted),
+        )
+
+
+# --- row groups -----------------------------------------------------------------------------
+def _groups(folder: Folder) -> Iterator[Finding]:
+    groups = [(f.path, g) for f in folder.files for g in f.groups]
+    empty = [(p, g) for p, g in groups if not g.rows]
+    paths = {f.path for f in folder.files if f.rows}
+    inside = [(p, g) for p, g in empty if p in paths]
+    if inside:
+        yield Finding(
+            "empty-blocks",
+            "problem",
+            f"{len(inside):,} row groups in {_files(len({p for p, _ in inside}))} hold no rows.",
+            "They are tasks without work, and some readers stumble over them.",
+            f"Write the files again: {FIX}",
+            seconds=len(inside) * GROUP_SECONDS[folder.local],
+            count=len(inside),
+            files=_first(p for p, _ in inside),
+        )
+    filled = [(p, g) for p, g in groups if g.rows]
+    yield from _huge_groups(filled)
+    yield from _skewed_groups(filled)
+    yield from _small_groups(filled, folder)
+
+
+def _huge_groups(groups: list[tuple[str, Any]]) -> Iterator[Finding]:
+    huge = [(p, g) for p, g in groups if g.nbytes > HUGE_GROUP]
+    if huge:
+        most = max(g.nbytes for _, g in huge)
+        yield Finding(
+            "huge-row-groups",
+            "problem",
+            f"{len(huge):,} of {len(groups):,} row groups are larger than {size(HUGE_GROUP)} uncompressed, "
+            f"the largest {size(most)}.",
+            f"A reader that holds a row group needs {size(most)} or more, and no more than {len(groups):,} tasks "
+            "can run at once.",
+            f"Cut them: {FIX}",
+            seconds=max(0.0, (most - HUGE_GROUP) / SCAN_BYTES),
+            nbytes=most,
+            count=len(huge),
+            files=_first(p for p, _ in huge),
+        )
+
+
+def _skewed_groups(groups: list[tuple[str, Any]]) -> Iterator[Finding]:
+    if len(groups) < 4:
+        return
+    sizes = sorted(g.nbytes for _, g in groups)
+    median, total = sizes[len(sizes) // 2], sum(sizes)
+    skewed = [(p, g) for p, g in groups if g.nbytes > SKEW * max(median, SMALL_GROUP)]
+    if skewed and sizes[-1] <= HUGE_GROUP:
+        seconds = (sizes[-1] - median) / SCAN_BYTES
+        yield Finding(
+            "skewed-row-groups",
+            "problem",
+            f"The largest row group has {size(sizes[-1])} uncompressed, {sizes[-1] / max(median, 1):.0f} times the "
+            f"median of {size(median)}, and {sizes[-1] / total:.0%} of all bytes.",
+            f"The worker that gets it is {seconds:.2g} s behind the others, which wait.",
+            f"Write even ones: {FIX}",
+            seconds=seconds,
+            nbytes=sizes[-1],
+            count=len(skewed),
+            files=_first(p for p, _ in skewed),
+        )
+
+
+def _small_groups(groups: list[tuple[str, Any]], folder: Folder) -> Iterator[Finding]:
+    of_file = Counter(p for p, _ in groups)
+    small = [(p, g) for p, g in groups if of_file[p] > 1 and g.rows < SMALL_GROUP_ROWS and g.nbytes < SMALL_GROUP]
+    touched = {p for p, _ in small}
+    # A file's last row group is what was left over.
+    if len(small) <= len(touched):
+        return
+    rows, nbytes = sum(g.rows for _, g in small), sum(g.nbytes for _, g in small)
+    excess = len(small) - max(len(touched), rows // SMALL_GROUP_ROWS, nbytes // SMALL_GROUP)
+    seconds = max(0, excess) * GROUP_SECONDS[folder.local]
+    yield Finding(
+        "small-row-groups",
+        "problem",
+        f"{len(small):,} row groups have fewer than {SMALL_GROUP_ROWS:,} rows: {rows // len(small):,} on average.",
+        f"Each is a task, a seek and statistics of its own: about {seconds:.2g} s more a reading, "
+        "and text compresses worse.",
+        f"Write larger ones: {FIX}",
+        seconds=seconds,
+        count=len(small),
+        files=_first(p for p, _ in small),
+    )
+
+
+# --- order ----------------------------------------------------------------------------------
+def _order(folder: Folder) -> Iterator[Finding]:
+    ranges = _all_ranges(folder)
+    for f in folder.files:
+        first = f.sorted_by[0] if f.sorted_by else None
+        if first is not None and not _in_order([r for r in f.ranges.get(first, []) if r]):
+            yield Finding(
+                "broken-order",
+                "problem",
+                f"{f.path} says that it is sorted by {first!r}, and its row groups are not.",
+                "Readers that believe it give wrong results in joins and searches.",
+                f"Write it again: {FIX}",
+                count=1,
+                files=(f.path,),
+            )
+    depths = {name: d for name, found in ranges.items() if (d := _depth(found)) is not None}
+    times = [n for n in depths if _is_time(folder, n)]
+    stored = sum(f.size for f in folder.files)
+    if depths and not any(share < 0.3 for share in depths.values()):
+        name = min(times or depths, key=lambda n: depths[n])
+        in_vain = round(stored * (depths[name] - 1 / len(ranges[name])))
+        yield Finding(
+            "overlapping-row-groups",
+            "note",
+            f"The {len(ranges[name]):,} row groups are in no column's order: one value of {name!r} may lie in "
+            f"{depths[name]:.0%} of them.",
+            f"A filter on it skips little: about {size(in_vain)} are read in vain.",
+            f"Where filters matter, write the rows sorted by a column that they name, such as {name!r}.",
+            seconds=in_vain / SCAN_BYTES,
+            nbytes=in_vain,
+            count=len(ranges[name]),
+        )
+
+
+def _all_ranges(folder: Folder) -> dict[str, list[tuple[Any, Any]]]:
+    """Each column's ranges over all row groups; only of columns with one type and enough row groups."""
+    kinds: dict[str, set[str]] = {}
+    out: dict[str, list[tuple[Any, Any]]] = {}
+    for f in folder.files:
+        for name, found in f.ranges.items():
+            kinds.setdefault(name, set()).add(str(f.schema.field(name).type))
+            out.setdefault(name, []).extend(r for r in found if r is not None)
+    return {n: r for n, r in out.items() if len(kinds[n]) == 1 and len(r) >= _MANY and any(a != b for a, b in r)}
+
+
+def _depth(ranges: list[tuple[Any, Any]]) -> float | None:
+    """The share of row groups that one of the column's values may lie in, on average."""
+    try:
+        lows, highs = sorted(a for a, _ in ranges), sorted(b for _, b in ranges)
+    except TypeError:
+        return None  # values that have no order
+    if lows[0] == highs[-1]:
+        return None
+    inside = sum(bisect_right(lows, v) - bisect_left(highs, v) for v in (*lows, *highs))
+    return inside / (2 * len(ranges) ** 2)
+
+
+def _in_order(ranges: list[tuple[Any, Any]]) -> bool:
+    return all(a[1] <= b[0] for a, b in pairwise(ranges))
+
+
+def _is_time(folder: Folder, name: str) -> bool:
+    kind = next(f.schema.field(name).type for f in folder.files if name in f.schema.names)
+    return bool(pa.types.is_temporal(kind))
+
+
+# --- words ----------------------------------------------------------------------------------
+def size(nbytes: float) -> str:
+    """Bytes in words."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if nbytes >= factor:
+            return f"{nbytes / factor:.3g} {unit}" if nbytes < 1000 * factor else f"{nbytes / factor:,.0f} {unit}"
+    return f"{nbytes:.0f} bytes"
+
+
+def _files(n: int) -> str:
+    return f"{n:,} file{'s' if n != 1 else ''}"
+
+
+def _first(paths: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(paths))[:_NAMED]
+
+
+def _shape(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((f.name, str(f.type)) for f in schema))
+
+
+_RULES: tuple[Callable[[Folder], Iterator[Finding]], ...] = (
+    _unreadable,
+    _mixed_schemas,
+    _empty_files,
+    _small_files,
+    _groups,
+    _codecs,
+    _statistics,
+    _lying_about,
+    _order,
+    _page_index,
+    _dictionaries,
+)
