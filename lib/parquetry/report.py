@@ -46,8 +46,15 @@ def html(run: Run) -> str:
         fits=[(name, _fit_facts(fit), fit.get("steps", [])) for name, fit in run.contents.fits.items()],
         agreement=[(_words(k), number(v)) for k, v in run.contents.agreement.items()],
         versions=versions(),
+        profile=_profile(run),
         number=number,
     )
+
+
+def _profile(run: Run) -> dict[str, Any] | None:
+    from parquetry.foundation.profile_page import page_parts
+
+    return None if run.contents.profile is None else page_parts(run.contents.profile)
 
 
 def show(run: Run) -> None:
