@@ -133,22 +133,14 @@ def _data(rest: list[str]) -> Result:
 
 
 def _profile(rest: list[str]) -> Result:
-    from parquetry.foundation.profile import profile
-    from parquetry.foundation.profile_page import save_profile, show_profile
+    from parquetry.foundation.profile_command import command
 
-    words, flags = _split(rest, ("--target", "--quantiles", "--engine", "--to"), "profile")
+    words, flags = _split(
+        rest, ("--target", "--quantiles", "--engine", "--to", "--contract", "--sheet", "--table"), "profile"
+    )
     if len(words) != 1:
         raise Misuse("profile takes one path.", fix=f"As in: {VERBS['profile'].usage}")
-    found = profile(
-        words[0],
-        target=flags.get("--target"),
-        quantiles=flags.get("--quantiles", "exact"),
-        engine=flags.get("--engine", "local"),
-    )
-    show_profile(found)
-    if "--to" in flags:
-        print(f"Page: {save_profile(found, flags['--to'])}")
-    return Result(0, found.to_dict())
+    return Result(0, command(words[0], {name.removeprefix("--"): value for name, value in flags.items()}))
 
 
 def _split(rest: list[str], flags: Sequence[str], verb: str) -> tuple[list[str], dict[str, str]]:
@@ -261,7 +253,7 @@ VERBS: Final = {
     "copy": Verb("parquetry copy JOB FILE.py", "Your own copy of a job, to change as you like.", _copy),
     "profile": Verb(
         "parquetry profile PATH [--target COLUMN] [--quantiles exact|sketch|none] [--engine ENGINE] [--to FOLDER]",
-        "Know a table: every column, correlations, the target, what to look at; --to leaves a page.",
+        "Know a table, CSV or Excel too: columns, correlations, target, what to look at; --to leaves a page.",
         _profile,
     ),
     "clean": Verb(

@@ -48,7 +48,7 @@ def pair_picture(
     shown = columns[:MOST_COLUMNS]
     n = len(shown)
     with mpl.rc_context(_RC):
-        figure = Figure(figsize=(1.9 + 1.7 * n, 1.3 + 1.6 * n), layout="constrained")
+        figure = Figure(figsize=(1.5 + 1.15 * n, 0.9 + 1.1 * n), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(n, n, squeeze=False, sharex="col")
     figure.patch.set_alpha(0)
@@ -61,32 +61,32 @@ def pair_picture(
         if i == j:
             _own(axes, shown[i])
         elif j < i:
-            axes.scatter(sample[:, j], sample[:, i], s=7, c=colors, alpha=0.55, linewidths=0, rasterized=True)
+            axes.scatter(sample[:, j], sample[:, i], s=5, c=colors, alpha=0.55, linewidths=0, rasterized=True)
         else:
             axes.set_visible(False)
         if j == 0:
-            axes.set_ylabel(_short(shown[i].name), color=INK)
+            axes.set_ylabel(_short(shown[i].name), color=INK, fontsize=8)
         if i == n - 1:
-            axes.set_xlabel(_short(shown[j].name), color=INK)
+            axes.set_xlabel(_short(shown[j].name), color=INK, fontsize=8)
     if codes is not None:
         _legend(figure, classes, along)
     stated = (
         f"Dots: a sample of {len(sample):,} of {rows:,} rows, drawn by hash" if len(sample) < rows else "Dots: all rows"
     )
-    figure.suptitle(stated, color=INK, fontsize=9.5)
+    figure.suptitle(stated, color=INK, fontsize=9)
     text = f"{stated}. The histograms are of all {rows:,} rows."
     return Picture(figure, "Pairs of columns", text)
 
 
 def _plain_axes(axes: Any, *, bottom: bool, left: bool) -> None:
     axes.patch.set_alpha(0)
-    axes.tick_params(color=INK, labelcolor=INK, length=2, labelsize=8, labelbottom=bottom, labelleft=left)
+    axes.tick_params(color=INK, labelcolor=INK, length=2, labelsize=7, labelbottom=bottom, labelleft=left)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("bottom", "left"))
         spine.set_color(INK)
         spine.set_alpha(0.4)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_locator(MaxNLocator(3))
         axis.set_major_formatter(FuncFormatter(short_number))
 
 

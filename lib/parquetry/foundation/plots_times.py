@@ -29,7 +29,7 @@ def trend_picture(found: Rhythm, value: str | None = None) -> Picture:
     axes.step(starts, found.counts, where="post", color=BLUE, linewidth=1.4)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(short_number))
-    locator = AutoDateLocator(maxticks=6)
+    locator = AutoDateLocator(minticks=3, maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
     axes.set_xlabel(f"{_short(found.column)}, by {found.calendar.step}")

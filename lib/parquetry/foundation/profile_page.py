@@ -195,7 +195,12 @@ def _text_facts(column: ColumnProfile) -> list[tuple[str, Any]]:
         (of, f"{lengths.minimum:,} to {lengths.maximum:,}, {lengths.mean:.1f} on average"),
         ("empty", texts.empty),
     ]
-    spaces = (("blank", texts.blank), ("leading space", texts.leading_space), ("trailing space", texts.trailing_space))
+    spaces = (
+        ("blank", texts.blank),
+        ("leading space", texts.leading_space),
+        ("trailing space", texts.trailing_space),
+        ("no UTF-8", texts.invalid),
+    )
     return facts + [(k, v) for k, v in spaces if v]
 
 

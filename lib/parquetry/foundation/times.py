@@ -5,6 +5,7 @@ Times are counted as they are stored: those with a zone in UTC.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,8 @@ from parquetry.reduction import Reduction
 from parquetry.view import Batch, FloatArray, float_column
 
 Counts = npt.NDArray[np.int64]
-_MOST_PERIODS = 400
+_MOST_PERIODS = 120  # more could not be told apart in a picture
+_MOST_YEARS = 1_000
 _STEPS = (("hour", "h", 1), ("day", "D", 1), ("week", "D", 7), ("month", "M", 1), ("year", "Y", 1))
 _SEASONS = {"hour of the day": 24, "day of the week": 7, "month of the year": 12}
 _DAYS_BEFORE_MONDAY = 3  # 1970-01-01 was a Thursday
@@ -67,13 +69,18 @@ class Rhythm:
 
 
 def calendar_of(first: str, last: str) -> Calendar | None:
-    """The finest step with at most 400 periods between two times (ISO 8601); None beyond 400 years."""
+    """The finest step with at most 120 periods between two times (ISO 8601); years where there are more.
+
+    None for times that are beyond what the calendar has, or more than 1,000 years apart.
+    """
+    if not all(re.match(r"\d{4}-\d\d-\d\d", end) for end in (first, last)):
+        return None  # beyond the year 9999 a time is told as a number
     ends = np.array([first[:19], last[:19]], dtype="M8[s]")
     for name, _, _ in _STEPS:
         if name == "hour" and "T" not in first:
             continue
         low, high = _periods(ends, name).tolist()
-        if high - low < _MOST_PERIODS:
+        if high - low < (_MOST_YEARS if name == "year" else _MOST_PERIODS):
             return Calendar(name, low, high - low + 1)
     return None
 
