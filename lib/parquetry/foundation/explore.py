@@ -116,9 +116,9 @@ def explored(profile: Profile, data: Dataset, *, sample: int, seed: int = 0, eng
     target = None if profile.target is None or profile.target.classes else profile.target.target
     together, rhythms = _counted(profile, data, target, engine)
     missing = None if together is None else together_picture(together, profile.rows)
-    first, *matrices = profile_pictures(profile) or [None]
-    found = [first, missing] if first is not None and first.title == "Missing values" else [missing, first]
-    pictures = [p for p in (*found, *matrices) if p is not None]
+    pictures = profile_pictures(profile)
+    if missing is not None:
+        pictures.insert(1, missing)  # after each column's own share, which is there too
     for rhythm in rhythms:
         pictures += [trend_picture(rhythm, target if target != rhythm.column else None), *season_pictures(rhythm)]
     pictures += [] if profile.target is None else target_pictures(profile.target)

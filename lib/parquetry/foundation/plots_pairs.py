@@ -50,7 +50,7 @@ def pair_picture(
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(1.5 + 1.15 * n, 0.9 + 1.1 * n), layout="constrained")
         FigureCanvasAgg(figure)
-        grid = figure.subplots(n, n, squeeze=False, sharex="col")
+        grid: Any = figure.subplots(n, n, squeeze=False, sharex="col")
     figure.patch.set_alpha(0)
     colors: Any = (
         BLUE if codes is None else [PALETTE[int(c) % (len(PALETTE) - 1)] if c >= 0 else PALETTE[-1] for c in codes]

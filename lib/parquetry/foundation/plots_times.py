@@ -12,6 +12,9 @@ from parquetry.foundation.plots import BLUE, INK, ORANGE, Picture, _axes, short_
 from parquetry.foundation.plots_clusters import _short
 from parquetry.foundation.times import Rhythm
 
+# Their packages have no types.
+_locator: Any = AutoDateLocator
+_formatter: Any = ConciseDateFormatter
 _NAMES = {
     "hour of the day": [str(h) for h in range(24)],
     "day of the week": ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"],
@@ -29,9 +32,9 @@ def trend_picture(found: Rhythm, value: str | None = None) -> Picture:
     axes.step(starts, found.counts, where="post", color=BLUE, linewidth=1.4)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(short_number))
-    locator = AutoDateLocator(minticks=3, maxticks=8)
+    locator: Any = _locator(minticks=3, maxticks=8)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+    axes.xaxis.set_major_formatter(_formatter(locator, show_offset=False))
     axes.set_xlabel(f"{_short(found.column)}, by {found.calendar.step}")
     text = (
         f"Rows in each {found.calendar.step}; {int((found.counts == 0).sum()):,} of {found.calendar.count:,} have none."

@@ -43,7 +43,7 @@ class TextState:
     blank: int
     leading: int
     trailing: int
-    invalid: int
+    invalid: int = 0
 
 
 @dataclass
@@ -247,14 +247,14 @@ def _text_state(
         return None
     empty = int(counts[nbytes == 0].sum())
     if planned.kind == "binary":
-        return TextState(_lengths(nbytes, counts), [0, 0, 0], empty, 0, 0, 0, 0)
+        return TextState(_lengths(nbytes, counts), [0, 0, 0], empty, 0, 0, 0)
     characters = _numbers(pc.utf8_length(values))
     left = _numbers(pc.utf8_length(pc.utf8_ltrim_whitespace(values)))
     right = _numbers(pc.utf8_length(pc.utf8_rtrim_whitespace(values)))
     blank = (left == 0) & (characters > 0)
     leading, trailing = (left < characters) & ~blank, (right < characters) & ~blank
     sums = [int(counts[mask].sum()) for mask in (blank, leading, trailing)]
-    return TextState(_lengths(nbytes, counts), _lengths(characters, counts), empty, *sums, 0)
+    return TextState(_lengths(nbytes, counts), _lengths(characters, counts), empty, *sums)
 
 
 def _numbers(lengths: pa.Array) -> npt.NDArray[np.int64]:

@@ -109,7 +109,8 @@ class TimeCounts(Reduction[Rhythm, Rhythm]):
         at = _periods(seconds, self.calendar.step) - self.calendar.first
         size, inside = self.calendar.count, (at >= 0) & (at < self.calendar.count)
         counts = np.bincount(at[inside], minlength=size)
-        sums, known = np.zeros(size), np.zeros(size, np.int64)
+        sums: FloatArray = np.zeros(size)
+        known: Counts = np.zeros(size, np.int64)
         if self.value is not None:
             values = float_column(batch.table.column(self.value))[there]
             good = inside & np.isfinite(values)
@@ -144,9 +145,9 @@ def _seconds(column: pa.ChunkedArray) -> npt.NDArray[np.datetime64]:
     if pa.types.is_timestamp(column.type):
         unit = column.type.unit
         whole = column.cast(pa.int64()).fill_null(0).to_numpy()
-        return whole.astype(f"M8[{unit}]").astype("M8[s]")
+        return np.asarray(whole.astype(f"M8[{unit}]").astype("M8[s]"))
     days = column.cast(pa.date32()).cast(pa.int32()).fill_null(0).to_numpy()
-    return days.astype(np.int64).astype("M8[D]").astype("M8[s]")
+    return np.asarray(days.astype(np.int64).astype("M8[D]").astype("M8[s]"))
 
 
 def _periods(seconds: npt.NDArray[np.datetime64], step: str) -> Counts:
