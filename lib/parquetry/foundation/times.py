@@ -114,7 +114,7 @@ class TimeCounts(Reduction[Rhythm, Rhythm]):
         if self.value is not None:
             values = float_column(batch.table.column(self.value))[there]
             good = inside & np.isfinite(values)
-            sums = np.bincount(at[good], values[good], minlength=size)
+            sums = np.bincount(at[good], values[good], minlength=size).astype(np.float64)
             known = np.bincount(at[good], minlength=size)
         return Rhythm(self.column, self.calendar, counts, sums, known, self._seasons(column.type, seconds))
 
