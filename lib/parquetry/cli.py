@@ -248,7 +248,7 @@ VERBS: Final = {
     "copy": Verb("parquetry copy JOB FILE.py", "Your own copy of a job, to change as you like.", _copy),
     "profile": Verb(
         "parquetry profile PATH [--target COLUMN] [--quantiles exact|sketch|none] [--engine ENGINE] [--to FOLDER]",
-        "Know a table: every column, correlations, the target, what to look at; --to leaves a page.",
+        "Know a table, CSV or Excel too: columns, correlations, target, what to look at; --to leaves a page.",
         _profile,
     ),
     "clean": Verb(

@@ -154,6 +154,39 @@ def online_retail(rng: np.random.Generator, rows: int) -> pa.Table:
     )
 
 
+def titanic(rng: np.random.Generator, rows: int) -> pa.Table:
+    """Passengers: women, children and the first class survive more often; cabins are known of the rich alone."""
+    tier = rng.choice([1, 2, 3], size=rows, p=[0.24, 0.21, 0.55])
+    female = rng.random(rows) < 0.35
+    age = np.round(np.clip(rng.gamma(5.0, 6.0, rows) - 3 * (tier == 3), 0.42, 80.0), 1)
+    siblings = np.minimum(rng.poisson(0.5, rows), 8)
+    children = np.minimum(rng.poisson(0.38, rows), 6)
+    fare = np.round(rng.lognormal(np.array([4.1, 2.85, 2.35])[tier - 1], 0.45), 4)
+    score = -2.6 + 2.6 * female + np.array([1.9, 1.0, 0.0])[tier - 1] + 1.2 * (age < 12) - 0.2 * siblings
+    survived = rng.random(rows) < 1 / (1 + np.exp(-score))
+    cabin = [f"{'ABCDEFG'[k]}{n}" for k, n in zip(rng.integers(0, 7, rows), rng.integers(1, 130, rows), strict=True)]
+    unknown = rng.random(rows) < np.array([0.19, 0.91, 0.97])[tier - 1]
+    number = int(rng.integers(0, 2**20)) * 1_000 + np.arange(1, rows + 1)
+    title = np.where(female, np.where(age < 20, "Miss", "Mrs"), np.where(age < 13, "Master", "Mr"))
+    port = rng.choice(["S", "C", "Q"], size=rows, p=[0.725, 0.188, 0.087])
+    return pa.table(
+        {
+            "PassengerId": number,
+            "Survived": survived.astype(np.int64),
+            "Pclass": tier,
+            "Name": [f"Passenger, {t}. {n}" for t, n in zip(title.tolist(), number.tolist(), strict=True)],
+            "Sex": np.where(female, "female", "male").tolist(),
+            "Age": pa.array(age, mask=rng.random(rows) < 0.2),
+            "SibSp": siblings,
+            "Parch": children,
+            "Ticket": [f"{100_000 + n % 900_000}" for n in number.tolist()],
+            "Fare": fare,
+            "Cabin": pa.array(cabin, mask=unknown),
+            "Embarked": pa.array(port.tolist(), mask=rng.random(rows) < 0.002),
+        }
+    )
+
+
 def _shares(weights: FloatArray) -> FloatArray:
     return np.asarray(weights / weights.sum())
 
@@ -163,4 +196,5 @@ _GENERATORS: dict[str, Generator] = {
     "online_retail": online_retail,
     "sms_spam": sms_spam,
     "superstore": superstore,
+    "titanic": titanic,
 }

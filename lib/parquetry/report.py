@@ -65,8 +65,15 @@ def html(run: Run) -> str:
         sides=_sides,
         is_broad=_is_broad,
         versions=versions(),
+        profile=_profile(run),
         number=number,
     )
+
+
+def _profile(run: Run) -> dict[str, Any] | None:
+    from parquetry.foundation.profile_page import page_parts
+
+    return None if run.contents.profile is None else page_parts(run.contents.profile)
 
 
 def show(run: Run) -> None:

@@ -29,6 +29,8 @@ from parquetry.errors import BadParameter, OutputExists, OutputNotWritable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from parquetry.foundation.profile_results import Profile
+
 _MARKS = ("config.yaml", "events.jsonl")  # what tells a run's folder from any other
 
 log = logging.getLogger("parquetry.run")
@@ -61,6 +63,8 @@ class Table:
     columns: list[str]
     rows: list[list[Any]]
     caption: str = ""
+    first: bool = False
+    text: bool = False
 
 
 @dataclass
@@ -75,6 +79,7 @@ class Contents:
     notes: list[str] = field(default_factory=list)
     fits: dict[str, dict[str, Any]] = field(default_factory=dict)
     agreement: dict[str, Any] = field(default_factory=dict)
+    profile: Profile | None = None
 
 
 class Run:
@@ -177,9 +182,27 @@ class Run:
         plots.save_png(figure, self.path(file))
         self.contents.plots.append(Plot(title, caption, plots.as_svg(figure, title), file))
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
-        """A table for the report."""
-        self.contents.tables.append(Table(title, list(columns), [list(row) for row in rows], caption))
+    def table(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        caption: str = "",
+        *,
+        first: bool = False,
+        text: bool = False,
+    ) -> None:
+        """A table for the report; ``first`` puts it before the pictures, ``text`` is for words more than numbers."""
+        self.contents.tables.append(Table(title, list(columns), [list(row) for row in rows], caption, first, text))
+
+    def profile(self, found: Profile) -> None:
+        """A profile of the data: its alerts come first in the report; also ``profile.json`` and ``columns.csv``."""
+        from parquetry.foundation.profile_page import as_csv
+
+        self.contents.profile = found
+        self.path("profile.json").write_text(found.to_json(), encoding="utf-8")
+        self.path("columns.csv").write_text(as_csv(found), encoding="utf-8")
+        self.event("profile", rows=found.rows, columns=len(found.columns), alerts=len(found.alerts), reads=found.reads)
 
     def note(self, text: str) -> None:
         """A sentence that the reader should not miss: in the report, and on the console."""

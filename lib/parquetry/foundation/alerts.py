@@ -56,6 +56,8 @@ def _of_column(column: ColumnProfile, target: str | None) -> Iterator[Alert]:
     if texts is not None and texts.blank + texts.leading_space + texts.trailing_space:
         spaces = texts.blank + texts.leading_space + texts.trailing_space
         yield alert("blanks", f"begins or ends with white space, or is nothing else, in {spaces:,} rows")
+    if texts is not None and texts.invalid:
+        yield alert("encoding", f"has bytes that are no UTF-8 in {texts.invalid:,} rows")
 
 
 def _of_distinct(column: ColumnProfile, distinct: Distinct, target: str | None) -> Iterator[Alert]:

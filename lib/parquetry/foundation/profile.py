@@ -235,7 +235,7 @@ def _other(planned: Planned, state: ColumnState, rows: int) -> ColumnProfile:
         t = state.texts
         lengths = [Lengths(low, high, total / count) for low, high, total in (t.nbytes, t.characters)]
         characters = lengths[1] if planned.kind == "text" else None
-        texts = Texts(lengths[0], characters, t.empty, t.blank, t.leading, t.trailing)
+        texts = Texts(lengths[0], characters, t.empty, t.blank, t.leading, t.trailing, t.invalid)
     return replace(base, distinct=_distinct(state, count), texts=texts, **_top(planned, state))
 
 

@@ -43,6 +43,7 @@ class TextState:
     blank: int
     leading: int
     trailing: int
+    invalid: int = 0
 
 
 @dataclass
@@ -176,10 +177,14 @@ class ColumnFacts(Reduction[Facts, Facts]):
         add_hashes(found.hashes, registers)
         counts = np.bincount(found.codes + 1, minlength=len(found.hashes) + 1).astype(np.int64)
         nulls, counts = int(counts[0]), counts[1:]
-        summary = distinct.frequent(found.hashes, counts, self.room, texts=found.values)
+        texts, invalid = _readable(found.values, planned)
+        summary = distinct.frequent(found.hashes, counts, self.room, texts=texts)
         # What is shown of a text is cut: a value of many megabytes must not travel in a state.
         summary.texts = _cut(summary.texts, planned)
-        return ColumnState(nulls, registers, summary, texts=_text_state(found.values, counts, planned))
+        about = _text_state(texts, _numbers(pc.binary_length(found.values)), counts, planned)
+        if about is not None:
+            about.invalid = int(counts[invalid].sum())
+        return ColumnState(nulls, registers, summary, texts=about)
 
     def _merged(self, left: ColumnState, right: ColumnState) -> ColumnState:
         out = ColumnState(left.nulls + right.nulls)
@@ -218,10 +223,28 @@ def _cut(values: pa.Array, planned: Planned) -> pa.Array:
     return pc.binary_slice(values, 0, _SHOWN)
 
 
-def _text_state(values: pa.Array, counts: npt.NDArray[np.int64], planned: Planned) -> TextState | None:
+def _readable(values: pa.Array, planned: Planned) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    r"""Texts as UTF-8, bytes that are none written as ``\xff``; and the places of those that had such bytes."""
+    none = np.empty(0, dtype=np.int64)
+    if planned.kind != "text":
+        return values, none
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        # Read as bytes: they may not be looked at as texts.
+        length, (_, offsets, data) = len(values), values.buffers()
+        raw = pa.Array.from_buffers(pa.binary(), length, [None, offsets, data], offset=values.offset).to_pylist()
+        read = [text.decode("utf-8", "backslashreplace") for text in raw]
+        spoiled = [i for i, text in enumerate(raw) if text != read[i].encode()]
+        return pa.array(read, pa.string()), np.array(spoiled, dtype=np.int64)
+    return values, none
+
+
+def _text_state(
+    values: pa.Array, nbytes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], planned: Planned
+) -> TextState | None:
     if not len(values):
         return None
-    nbytes = _numbers(pc.binary_length(values))
     empty = int(counts[nbytes == 0].sum())
     if planned.kind == "binary":
         return TextState(_lengths(nbytes, counts), [0, 0, 0], empty, 0, 0, 0)
@@ -250,5 +273,5 @@ def _merged_texts(left: TextState | None, right: TextState | None) -> TextState 
         [min(a[0], b[0]), max(a[1], b[1]), a[2] + b[2]]
         for a, b in ((left.nbytes, right.nbytes), (left.characters, right.characters))
     ]
-    names = ("empty", "blank", "leading", "trailing")
+    names = ("empty", "blank", "leading", "trailing", "invalid")
     return TextState(both[0], both[1], *(getattr(left, n) + getattr(right, n) for n in names))

@@ -44,7 +44,7 @@ def save_profile(profile: Profile, folder: str | os.PathLike[str], *, overwrite:
     files = {
         "profile.html": html(profile).encode(),
         "profile.json": profile.to_json().encode(),
-        "columns.csv": _csv(profile).encode(),
+        "columns.csv": as_csv(profile).encode(),
     }
     write_whole(files, target)
     return target / "profile.html"
@@ -55,19 +55,34 @@ def html(profile: Profile) -> str:
     from parquetry.foundation.plots_profile import profile_pictures
     from parquetry.report import template
 
-    along = () if profile.target is None else profile.target.columns
     return template("profile.html.j2").render(
         profile=profile,
         name=os.path.basename(profile.data.rstrip("/")) or profile.data,
-        places={c.name: i for i, c in enumerate(profile.columns, 1)},
-        overview=(_HEADINGS, [_overview(c) for c in profile.columns]),
+        parts=page_parts(profile),
         pictures=[_drawn(p) for p in profile_pictures(profile)],
-        along=sorted(along, key=lambda c: (-c.strength if c.strength == c.strength else 0.0, c.column)),
-        columns=[_column(c, i) for i, c in enumerate(profile.columns)],
-        json=base64.b64encode(profile.to_json().encode()).decode(),
-        csv=base64.b64encode(_csv(profile).encode()).decode(),
         number=_number,
     )
+
+
+def page_parts(profile: Profile) -> dict[str, Any]:
+    """What the sections of ``profile_parts.html.j2`` show."""
+    along = () if profile.target is None else profile.target.columns
+    return {
+        "profile": profile,
+        "places": {c.name: i for i, c in enumerate(profile.columns, 1)},
+        "overview": (_HEADINGS, [_overview(c) for c in profile.columns]),
+        "along": sorted(along, key=lambda c: (-c.strength if c.strength == c.strength else 0.0, c.column)),
+        "columns": [_column(c, i) for i, c in enumerate(profile.columns)],
+        "notes": _picture_notes(profile),
+        "json": base64.b64encode(profile.to_json().encode()).decode(),
+        "csv": base64.b64encode(as_csv(profile).encode()).decode(),
+        "number": _number,
+    }
+
+
+def _picture_notes(profile: Profile) -> list[str]:
+    n = len(profile.columns)
+    return [f"The first {MOST_PICTURES} of {n:,} columns have a picture."] if n > MOST_PICTURES else []
 
 
 def show_profile(profile: Profile) -> None:
@@ -180,11 +195,16 @@ def _text_facts(column: ColumnProfile) -> list[tuple[str, Any]]:
         (of, f"{lengths.minimum:,} to {lengths.maximum:,}, {lengths.mean:.1f} on average"),
         ("empty", texts.empty),
     ]
-    spaces = (("blank", texts.blank), ("leading space", texts.leading_space), ("trailing space", texts.trailing_space))
+    spaces = (
+        ("blank", texts.blank),
+        ("leading space", texts.leading_space),
+        ("trailing space", texts.trailing_space),
+        ("no UTF-8", texts.invalid),
+    )
     return facts + [(k, v) for k, v in spaces if v]
 
 
-def _csv(profile: Profile) -> str:
+def as_csv(profile: Profile) -> str:
     """One line a column, its facts flat."""
     rows = [_flat(c) for c in profile.columns]
     names = list(dict.fromkeys(k for row in rows for k in row))

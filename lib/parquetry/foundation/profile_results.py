@@ -121,7 +121,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Texts:
-    """Of a column of texts, or of bytes (which have no characters).
+    r"""Of a column of texts, or of bytes (which have no characters).
 
     Attributes
     ----------
@@ -131,6 +131,8 @@ class Texts:
         Of no characters; of white space alone.
     leading_space, trailing_space : int
         Others that begin or end with white space.
+    invalid : int
+        Texts with bytes that are no UTF-8; these are shown as ``\xff``.
     """
 
     bytes: Lengths
@@ -139,6 +141,7 @@ class Texts:
     blank: int
     leading_space: int
     trailing_space: int
+    invalid: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class Alert:
     column : str
     what : str
         ``constant``, ``unique``, ``empty``, ``missing``, ``cardinality``, ``skewed``, ``outliers``, ``infinite``,
-        ``zeros``, ``blanks``, ``leak``, ``nested`` or ``duplicates`` (of no column).
+        ``zeros``, ``blanks``, ``encoding``, ``leak``, ``nested`` or ``duplicates`` (of no column).
     text : str
         A sentence.
     """
