@@ -481,9 +481,12 @@ def test_the_verb(write_parquet: Any, tmp_path: Path, capsys: Any) -> None:
     assert call(data, out, "--recipe", recipe)[0] == 1  # it is there
     assert call(data, out, "--recipe", recipe, "--mode", "overwrite", "--no-dropped")[:2][0] == 0
     code, value, said = call(data, out, "--recpe", recipe, "--mode", "over")
-    assert (code, value["error"]) == (1, "BadConfig")
-    assert all(part in said for part in ("Did you mean '--recipe'?", "--recipe is required", "--mode is 'over'"))
+    assert (code, value["error"]) == (2, "Misuse")
+    assert all(part in said for part in ("Did you mean '--recipe'?", "--recipe is missing", "--mode is 'over'"))
     assert call(data)[0] == 2
+    assert call(data, out, "--recipe", recipe, "--no-dropped", "--dropped", tmp_path / "d")[0] == 2
+    code, value, _ = call(data, tmp_path / "o2", "--recipe", recipe, f"--dropped={tmp_path / 'd'}", "--workers", 1)
+    assert (code, value["dropped"]) == (0, str(tmp_path / "d"))
 
 
 # --- real data ------------------------------------------------------------------------------
