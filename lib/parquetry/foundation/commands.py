@@ -153,7 +153,8 @@ def _clean(given: dict[str, Any]) -> Result:
 def _lines(found: Any) -> list[str]:
     lines = [f"{found.rows_in:,} rows in = {found.rows_out:,} rows out + {found.rows_dropped:,} dropped"]
     for step in found.steps:
-        parts = [f"{step['rows_dropped']:,} rows dropped"] if step["rows_dropped"] else []
+        lost = step["rows_dropped"]
+        parts = [f"{lost:,} {'row' if lost == 1 else 'rows'} dropped"] if lost else []
         for what in ("cells", "outliers", "failed", "unseen"):
             parts += [f"{column}: {n:,} {what}" for column, n in step.get(what, {}).items()]
         lines.append(f"  {step['step']:<20} {', '.join(parts) or 'nothing to do'}")

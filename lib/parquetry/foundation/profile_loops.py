@@ -152,7 +152,7 @@ def _most_frequent(keys: Keys, room: int) -> tuple[Keys, Counts, int]:
             # The least cut of all counts that leaves at most so many keys.
             cut = int(np.partition(counts, len(counts) - room - 1)[len(counts) - room - 1])
             counts = np.maximum(counts - cut, 0)
-            lost, used = lost + cut, np.count_nonzero(counts)
+            lost, used = lost + cut, int(np.count_nonzero(counts))
     held = counts > 0
     return distinct[held], counts[held], lost
 
