@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from parquetry import __version__, cli, jobs
+from parquetry.command_line import Argument, Flag, Misuse, Result, Verb
 
 JOB = '''"""Say hello.
 
@@ -50,10 +53,57 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_help_lists_the_verbs(capsys):
     code, out, _ = call(capsys, "--help")
     assert code == 0
-    for verb in cli.VERBS:
-        assert f"parquetry {verb}" in out
-        assert call(capsys, verb, "--help")[0] == 0
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 100
+    for name, verb in cli.VERBS.items():
+        assert f"  {verb.usage.removeprefix('parquetry '):<38}{verb.meaning}" in lines  # in two columns
+        code, told, _ = call(capsys, name, *(() if verb.passes_on else ("x",)), "--help")
+        assert (code, max(map(len, told.splitlines())) <= 100) == (0, True)
+        for flag in verb.flags:
+            assert f"  {flag.usage}" in told
+            assert flag.default in (None, False) or f"{flag.default}]" in told
     assert call(capsys)[0] == 2
+
+
+def test_flags_are_read_one_way(capsys):
+    def acted(given: dict[str, Any]) -> Result:
+        return Result(0, {"given": given})
+
+    flags = (
+        Flag("--to", "PATH", "a place"),
+        Flag("--way", "WAY", "how", "one", choices=("one", "two")),
+        Flag("--workers", "NUMBER", "tasks", kind=int),
+        Flag("--names", "A,B", "names", kind=list),
+        Flag("--quote", "C", "a character", may_be_empty=True),
+        Flag("--dry-run", "", "a switch"),
+    )
+    verb = Verb("try", "Try it.", acted, (Argument("PATH", "p"), Argument("OTHER", "o", optional=True)), flags)
+    given = verb.read(["a", "--to=b=c", "--workers", "2", "--names", "x, y", "--dry-run", "--quote", "", "d"])
+    assert given == {"path": "a", "other": "d", "to": "b=c", "way": "one", "workers": 2, "names": ["x", "y"],
+                     "quote": "", "dry_run": True}  # fmt: skip
+    assert verb.read(["--to", "-", "--", "--a"]) == verb.read(["--to=-", "--", "--a"])
+    assert verb.read(["--", "--a"])["path"] == "--a"
+    wrong = {
+        (): "PATH is missing",
+        ("a", "b", "c"): "There is no room for 'c'",
+        ("a", "--too", "b"): "Did you mean '--to'?",
+        ("a", "-to", "b"): "There is no flag -to",
+        ("a", "--to"): "--to needs a value",
+        ("a", "--to="): "--to needs a value",
+        ("a", "--to", "--dry-run"): "--to needs a value",
+        ("a", "--dry-run=yes"): "--dry-run takes no value",
+        ("a", "--way", "thre"): "one of one, two is wanted",
+        ("a", "--workers", "0"): "at least 1",
+        ("a", "--workers=x"): "whole number",
+        ("a", "--to", "b", "--to", "c"): "--to is given twice",
+    }
+    for words, told in wrong.items():
+        with pytest.raises(Misuse, match=re.escape(told)):
+            verb.read(words)
+    with pytest.raises(Misuse) as error:  # all of them at once
+        verb.read(["a", "--way=x", "--workers=y", "--nams", "z"])
+    assert all(part in str(error.value) for part in ("--way is", "--workers is", "'--names'"))
+    assert "no room" not in call(capsys, "clean", "a", "b", "--recpe", "c")[2]  # one mistake is told once
 
 
 def test_unknown_verbs_and_jobs(capsys):

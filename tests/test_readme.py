@@ -98,3 +98,18 @@ def test_example_runs_as_written(lake: dict[str, str], tmp_path: Path) -> None:
         "model.onnx",
         "model.skops",
     ]
+
+
+def test_know_your_data_runs_as_written(tmp_path: Path) -> None:
+    found = re.search(r"## Know your data\n```sh\n(.*?)```\n```python\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    command = f"parquetry() {{ {sys.executable} -c 'from parquetry.cli import main; main()' \"$@\"; }}\nset -e\n"
+    words = (["bash", "-c", command + found.group(1)], [sys.executable, "-c", found.group(2)])
+    said, out = (subprocess.run(w, cwd=tmp_path, check=True, capture_output=True, text=True).stdout for w in words)
+    for line in ("5 rows in = 5 accepted + 0 quarantined", "Page: ", "5 rows in = 4 rows out + 1 dropped", "Healthy."):
+        assert line in said
+    assert (tmp_path / "out" / "orders" / "profile.html").is_file()
+    counted, profiled, cleaned = out.splitlines()
+    assert counted.startswith("5 5 0")
+    assert "1 row repeats an earlier one" in profiled
+    assert cleaned.startswith("5 4 1 ")

@@ -90,7 +90,12 @@ class PartWriter:
         try:
             coded = self.dictionary if isinstance(self.dictionary, bool) else list(self.dictionary)
             with pq.ParquetWriter(
-                path, self.schema, filesystem=self.filesystem, compression="zstd", use_dictionary=coded
+                path,
+                self.schema,
+                filesystem=self.filesystem,
+                compression="zstd",
+                use_dictionary=coded,
+                write_page_index=True,
             ) as writer:
                 while piece is not None:
                     writer.write_table(piece, row_group_size=2 * ROWS_A_GROUP)

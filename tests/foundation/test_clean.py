@@ -387,6 +387,18 @@ def test_a_learned_recipe_is_saved_and_applied_without_learning(
         Recipe.of(tmp_path / "broken.yaml")
 
 
+def test_new_data_without_a_target(run: Run, write_parquet: Any, local: Any, tmp_path: Path) -> None:
+    """A step for all columns names the target when it has learned: said, and undone by hand in the saved recipe."""
+    new = write_parquet({"x": [None, 5.0]}, "new")
+    first = run(pa.table({"x": [1.0, None, 3.0], "target": [1.0, 2.0, None]}), {"missing": {"fill": "mean"}})
+    with pytest.raises(BadRecipe, match=r"(?s)step 1 \(missing\): there is no column 'target'.*take those.*out of its"):
+        pqy.clean(new, first.recipe, to=tmp_path / "no", engine=local)
+    text = first.recipe.to_yaml().replace("    - target\n", "", 1)
+    (tmp_path / "learned.yaml").write_text(text)
+    again = pqy.clean(new, tmp_path / "learned.yaml", to=tmp_path / "yes", engine=local)
+    assert values(again, "x") == [2.0, 5.0]
+
+
 # --- bad input ------------------------------------------------------------------------------
 def test_all_faults_of_a_recipe_are_told_at_once() -> None:
     steps = [{"mising": {}}, {"missing": {"fil": "mean"}}, {"outliers": {"method": "iqrr"}}, {"filter": {}},
@@ -481,9 +493,12 @@ def test_the_verb(write_parquet: Any, tmp_path: Path, capsys: Any) -> None:
     assert call(data, out, "--recipe", recipe)[0] == 1  # it is there
     assert call(data, out, "--recipe", recipe, "--mode", "overwrite", "--no-dropped")[:2][0] == 0
     code, value, said = call(data, out, "--recpe", recipe, "--mode", "over")
-    assert (code, value["error"]) == (1, "BadConfig")
-    assert all(part in said for part in ("Did you mean '--recipe'?", "--recipe is required", "--mode is 'over'"))
+    assert (code, value["error"]) == (2, "Misuse")
+    assert all(part in said for part in ("Did you mean '--recipe'?", "--recipe is missing", "--mode is 'over'"))
     assert call(data)[0] == 2
+    assert call(data, out, "--recipe", recipe, "--no-dropped", "--dropped", tmp_path / "d")[0] == 2
+    code, value, _ = call(data, tmp_path / "o2", "--recipe", recipe, f"--dropped={tmp_path / 'd'}", "--workers", 1)
+    assert (code, value["dropped"]) == (0, str(tmp_path / "d"))
 
 
 # --- real data ------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from scipy import stats
 from scipy.stats.contingency import association
@@ -23,6 +24,7 @@ import parquetry as pqy
 from parquetry import cli
 from parquetry.foundation import distinct, grids
 from parquetry.foundation.profile_results import Alert
+from parquetry.reduction import bundles
 
 N = 4_000
 DESCRIBED = ("plain", "gappy", "skewed", "offset", "count", "constant", "infinite", "money")
@@ -159,6 +161,56 @@ def test_times_booleans_and_nested_columns(exact: Any, frame: pd.DataFrame) -> N
     assert (tags.kind, tags.count, tags.numbers, tags.distinct) == ("nested", frame["tags"].notna().sum(), None, None)
     assert "tags" in exact.notes[0]
     assert (exact["empty"].count, exact["empty"].minimum, exact["empty"].histogram) == (0, None, None)
+
+
+KINDS: dict[str, Any] = {
+    "decimal256": (pa.array([Decimal(1), None, Decimal(3)], pa.decimal256(50, 2)), "decimal", "3.00"),
+    "uint64": (pa.array([2**64 - 1, 1, None], pa.uint64()), "integer", 2**64 - 1),
+    "int8": (pa.array([-128, 127, None], pa.int8()), "integer", 127),
+    "float16": (pa.array(np.array([1.5, -2.0, np.nan], np.float16)), "float", 1.5),
+    "nan": (pa.array([math.nan, 0.5, None], from_pandas=False), "float", 0.5),
+    "infinite": (pa.array([math.inf, math.inf, math.inf, -math.inf]), "float", math.inf),
+    "binary": (pa.array([b"a", None, b""]), "binary", None),
+    "fixed": (pa.array([b"ab", None], pa.binary(2)), "binary", None),
+    "coded": (pa.array(["a", None, "b"]).dictionary_encode(), "text", None),
+    "large": (pa.array(["a", None, "b"], pa.large_string()), "text", None),
+    "view": (pa.array(["a", None, "b"]).cast(pa.string_view()), "text", None),
+    "time": (pa.array([1, None, 86_399_000], pa.time32("ms")), "time", "23:59:59"),
+    "duration": (pa.array([1, None, 90_000_000], pa.duration("us")), "time", "0:01:30"),
+    "zone": (pa.array([0, None], pa.timestamp("s", tz="Europe/Berlin")), "time", "1970-01-01T01:00:00+01:00"),
+    "null": (pa.nulls(3), "nested", None),
+    "empty": (pa.nulls(3, pa.int32()), "integer", None),
+    "one": (pa.array([7]), "integer", 7),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_type(name: str, write_parquet: Any, local: Any) -> None:
+    values, kind, most = KINDS[name]
+    found = pqy.profile(write_parquet(pa.table({"v": values}), row_group_size=2), engine=local)
+    seen, nans = found["v"], {"float16": 1, "nan": 1}.get(name, 0)
+    assert (seen.kind, seen.nulls, seen.nans, seen.missing) == (kind, values.null_count, nans, values.null_count + nans)
+    assert str(seen.maximum) == str(most)
+    if kind != "nested":
+        assert (seen.distinct.count, seen.distinct.exact) == (len(set(values.to_pylist()) - {None}) - nans, True)
+    json.dumps(found.to_dict(), allow_nan=False)
+    if name == "infinite":
+        assert seen.quantiles.values[2:] == (math.inf,) * 3  # between two infinities
+
+
+def test_columns_that_are_not_looked_at_tell_no_duplicates(write_parquet: Any, local: Any) -> None:
+    found = pqy.profile(write_parquet({"tags": [[1], [2]]}), engine=local)
+    assert (found.duplicates.count, found.duplicates.exact) == (0, False)
+    assert "duplicates" not in {a.what for a in found.alerts}
+
+
+def test_row_groups_without_rows(tmp_path: Path, local: Any) -> None:
+    rows = pa.table({"v": [1.0, 2.0, None], "t": ["a", "b", None]})
+    with pa.parquet.ParquetWriter(tmp_path / "x.parquet", rows.schema) as writer:
+        for part in (rows, rows.schema.empty_table(), rows):
+            writer.write_table(part)
+    found = pqy.profile(tmp_path / "x.parquet", engine=local)
+    assert (found.rows, found["v"].count, found["t"].nulls) == (6, 4, 2)
 
 
 def test_whole_numbers_are_exact_past_what_floats_hold(write_parquet: Any, local: Any) -> None:
@@ -404,11 +456,18 @@ def test_bad_input(folder: Path, write_parquet: Any, local: Any) -> None:
         pqy.profile(folder, memory="1MiB", engine=local)
 
 
-def test_the_same_bits_on_every_engine(folder: Path, local: Any, dask_engine: Any, spark_engine: Any) -> None:
-    found = [pqy.profile(folder, target="label", engine=e) for e in (local, dask_engine, spark_engine)]
+def test_the_same_bits_on_every_engine(
+    write_parquet: Any, local: Any, dask_engine: Any, spark_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parquetry.reduction.BUNDLE_BYTES", 20_000)  # several tasks a read
+    data = pqy.open_dataset(write_parquet(table(600), files=2, row_group_size=100))
+    assert 2 < len(list(bundles(data, data.columns))) < 6
+    found = [pqy.profile(data, target="label", engine=e) for e in (local, dask_engine, spark_engine)]
+    monkeypatch.setattr("parquetry.foundation.profile_loops.ENOUGH", -1)  # all loops compiled
+    found.append(pqy.profile(data, target="label", engine=local))
     texts = [json.dumps({**p.to_dict(), "engine": "", "seconds": 0}, sort_keys=True) for p in found]
-    assert texts[0] == texts[1] == texts[2]
-    assert [p.engine for p in found] == ["local", "dask", "spark"]
+    assert texts[0] == texts[1] == texts[2] == texts[3]
+    assert [p.engine for p in found] == ["local", "dask", "spark", "local"]
 
 
 def test_real_sets(real_data: Path, tmp_path: Path, local: Any) -> None:

@@ -31,7 +31,8 @@ def alerts_of(
         found += _leaks(target, view, matrices)
     if duplicates.count > 3 * duplicates.error * rows:
         about = "" if duplicates.exact else "about "
-        found.append(Alert("", "duplicates", f"{about}{duplicates.count:,} rows repeat an earlier one"))
+        told = "1 row repeats" if duplicates.count == 1 else f"{duplicates.count:,} rows repeat"
+        found.append(Alert("", "duplicates", f"{about}{told} an earlier one"))
     return tuple(found)
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from parquetry.foundation.moments import two_sum
 from parquetry.foundation.positions import Values
 from parquetry.foundation.profile_kinds import Floats, KeyArray, Planned, row_keys
+from parquetry.foundation.profile_loops import cell_ranks
 from parquetry.reduction import Reduction
 from parquetry.view import Batch, FloatArray
 
@@ -153,8 +154,6 @@ class Ranks:
         if not len(self.ranks):
             return np.full(len(values), np.nan)
         if self.uniform is not None:
-            from parquetry.foundation.profile_kernels import cell_ranks
-
             found: FloatArray = cell_ranks(values, *self.uniform, self.ranks)
             return found
         places = np.searchsorted(self.edges, values, side="right") - 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from parquetry.foundation.profile_loops import grid_counts
 from parquetry.view import FloatArray
 
 CELLS = 4096
@@ -53,8 +54,6 @@ EMPTY = Grid(math.inf, -math.inf, _FINEST, 0, np.zeros(0, dtype=np.int64))
 
 def grid_of(values: FloatArray, low: float, high: float) -> Grid:
     """The grid of a column whose finite values lie in ``[low, high]``; others are left out."""
-    from parquetry.foundation.profile_kernels import grid_counts
-
     if not low <= high:
         return EMPTY
     exponent = _exponent(low, high)

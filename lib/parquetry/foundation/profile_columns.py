@@ -17,6 +17,7 @@ from parquetry.foundation import distinct, grids
 from parquetry.foundation.distinct import Frequent, KeyArray, Registers
 from parquetry.foundation.grids import Grid
 from parquetry.foundation.profile_kinds import MEASURED, TEXTS, Planned, coded, floats_of, keys_of, whole_numbers
+from parquetry.foundation.profile_loops import SUMS, add_hashes, add_to_rows, chunk_sums, scan_keys
 from parquetry.foundation.shape import Shape, empty_shape, merge_shapes, shape_of_sums
 from parquetry.reduction import Reduction
 from parquetry.rows import finalized
@@ -111,11 +112,9 @@ class ColumnFacts(Reduction[Facts, Facts]):
         self.room = ROOM if len(columns) <= WIDE else ROOM // 4
 
     def partial(self, batch: Batch) -> Facts:
-        from parquetry.foundation.profile_kernels import SUMS, add_hashes
-
         rows = np.zeros(batch.num_rows, dtype=np.uint64)
         measured = [p for p in self.columns if p.kind in MEASURED]
-        sums = {p.name: _sums(floats_of(batch, p)) for p in measured}
+        sums = {p.name: chunk_sums(floats_of(batch, p)) for p in measured}
         states = []
         for planned in self.columns:
             if planned.kind in MEASURED:
@@ -150,16 +149,11 @@ class ColumnFacts(Reduction[Facts, Facts]):
         )
 
     def _measured(self, batch: Batch, planned: Planned, sums: FloatArray, rows: KeyArray) -> ColumnState:
-        from parquetry.foundation.profile_kernels import scan_keys
-
         values = floats_of(batch, planned)
         registers = np.zeros(self.registers, dtype=np.uint8)
-        slots = np.zeros(8 * self.room, dtype=np.uint64)
-        counts = np.zeros(8 * self.room, dtype=np.int32)
         floats = planned.kind in ("float", "decimal")
-        lost = scan_keys(keys_of(batch, planned), values, floats, registers, rows, slots, counts, self.room)
-        used = counts != 0
-        found = distinct.frequent(slots[used], counts[used].astype(np.int64), self.room, lost=int(lost))
+        keys, counts, lost = scan_keys(keys_of(batch, planned), values, registers, rows, self.room, signed_zero=floats)
+        found = distinct.frequent(keys, counts, self.room, lost=lost)
         column = batch.table.column(planned.name)
         extremes = None
         if planned.kind in ("integer", "time", "decimal") and column.null_count < len(column):
@@ -169,8 +163,6 @@ class ColumnFacts(Reduction[Facts, Facts]):
         return ColumnState(column.null_count, registers, found, extremes, grid)
 
     def _text(self, batch: Batch, planned: Planned, rows: KeyArray) -> ColumnState:
-        from parquetry.foundation.profile_kernels import add_hashes, add_to_rows
-
         found = coded(batch, planned)
         add_to_rows(found.codes, found.hashes, rows)
         registers = np.zeros(self.registers, dtype=np.uint8)
@@ -199,14 +191,6 @@ class ColumnFacts(Reduction[Facts, Facts]):
             out.grid = grids.merged(left.grid, right.grid)
         out.texts = _merged_texts(left.texts, right.texts)
         return out
-
-
-def _sums(values: FloatArray) -> FloatArray:
-    from parquetry.foundation.profile_kernels import CHUNK, SUMS, chunk_sums
-
-    out = np.empty((-(-len(values) // CHUNK), SUMS))
-    chunk_sums(np.ascontiguousarray(values), out)
-    return out
 
 
 def _grid(values: FloatArray, sums: FloatArray) -> Grid:

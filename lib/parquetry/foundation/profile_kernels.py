@@ -1,6 +1,6 @@
 """Compiled loops of the profile: each walks a column once, in pieces that a core's cache holds.
 
-Imported only by what profiles; compiled on first use and kept beside the module. No loop's result
+Called through :mod:`.profile_loops` alone; compiled on first use and kept beside the module. No loop's result
 depends on the CPU: sums run in four fixed lanes, and the compiler may not reorder them.
 """
 
@@ -9,10 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-CHUNK = 8_192
-"""Values that are centered together: 64 KiB."""
-SUMS = 13
-"""Numbers that :func:`chunk_sums` gives for each chunk."""
+from parquetry.foundation.profile_loops import CHUNK
+
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _GOLDEN, _MISSING = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _S20, _S27, _S30, _S31 = np.uint64(20), np.uint64(27), np.uint64(30), np.uint64(31)
@@ -65,7 +63,8 @@ def chunk_sums(values, out):  # type: ignore[no-untyped-def]
         out[c, 2], out[c, 3], out[c, 4], out[c, 5] = _powers(part, mean)
         out[c, 6], out[c, 7], out[c, 8], out[c, 9] = negative + below, zero, below, above
         out[c, 10] = rows - n - below - above
-        out[c, 11], out[c, 12] = (-np.inf if below else low), (np.inf if above else high)
+        # 0.0 for -0.0, which of equal extremes came first must not be seen.
+        out[c, 11], out[c, 12] = (-np.inf if below else low + 0.0), (np.inf if above else high + 0.0)
 
 
 @njit(cache=True, nogil=True)

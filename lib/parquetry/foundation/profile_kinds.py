@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from parquetry.foundation.profile_loops import hash_texts
 from parquetry.view import Batch, FloatArray, float_column
 
 KeyArray = npt.NDArray[np.uint64]
@@ -157,8 +158,6 @@ class Coded:
 
 def coded(batch: Batch, planned: Planned) -> Coded:
     """A text column of a batch by its distinct texts; worked out once a batch."""
-    from parquetry.foundation.profile_kernels import hash_texts
-
     kept: dict[str, Coded] = batch.__dict__.setdefault("_profile_codes", {})
     if planned.name not in kept:
         column = batch.table.column(planned.name)

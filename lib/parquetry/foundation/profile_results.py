@@ -214,8 +214,9 @@ class Matrix:
     columns : tuple of str
     values : tuple of tuples of float
     errors : tuple of float
-        What each column's ranks may be wrong by, as a share of their deviation; a correlation of two columns
-        is wrong by no more than about the sum of both. 0 where they are exact.
+        What each column's ranks are wrong by (root mean square, where values lie evenly inside the cells of
+        its histogram), as a share of their deviation; a correlation of two columns is then wrong by no more than
+        about the sum of both. 0 where they are exact.
     """
 
     columns: tuple[str, ...]

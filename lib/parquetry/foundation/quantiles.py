@@ -72,13 +72,13 @@ class Quantiles:
     def linear(self) -> FloatArray:
         """Linear interpolation, from the nearer end, as ``numpy.quantile`` does it.
 
-        At a rank of its own an infinity is itself; NumPy's interpolation makes NaN of it.
+        Between two that are the same, and at a rank of its own, an infinity is itself; NumPy makes NaN of it.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             gap = self.upper - self.lower
             far = self.upper - gap * (1 - self.fraction)
             between = np.where(self.fraction >= 0.5, far, self.lower + gap * self.fraction)
-        return np.where(self.fraction == 0.0, self.lower, between)
+        return np.where((self.fraction == 0.0) | (self.lower == self.upper), self.lower, between)
 
     def __iter__(self) -> Iterator[FloatArray]:
         return iter(self.values)

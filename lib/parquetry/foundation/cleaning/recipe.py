@@ -138,7 +138,16 @@ class Recipe:
                 schema = step.settled(schema).schema_after(schema, known)
         if problems:
             learned = " It was learned on other columns." if self.learned is not None else ""
-            raise bad_recipe(f"The recipe does not go with {source}.{learned} It", problems)
+            raise bad_recipe(f"The recipe does not go with {source}.{learned} It", problems, self._fix(schema))
+
+    def _fix(self, schema: pa.Schema) -> str:
+        """What to do where new data lack a column that the recipe was learned on."""
+        if self.learned is None or set(self.columns or {}) <= set(schema.names):
+            return ""
+        return (
+            "A step without `columns` was learned for all columns that it takes, a target among them: take those that "
+            "new data lack out of its `columns` in the saved recipe, or name its columns and learn again."
+        )
 
     def _changed_types(self, schema: pa.Schema) -> Iterator[str]:
         for name, kind in (self.columns or {}).items():
@@ -152,11 +161,11 @@ class Recipe:
         return replace(self, steps=(*self.steps[:i], step, *self.steps[i + 1 :]), learned=tuple(known))
 
 
-def bad_recipe(source: str, problems: Sequence[str]) -> BadRecipe:
+def bad_recipe(source: str, problems: Sequence[str], fix: str = "") -> BadRecipe:
     """One error for everything that is wrong."""
     start = source if source.endswith("It") else f"{source[:1].upper()}{source[1:]}"
     count = "one fault" if len(problems) == 1 else f"{len(problems)} faults"
-    return BadRecipe(f"{start} has {count}:" + "".join(f"\n  - {p}" for p in problems))
+    return BadRecipe(f"{start} has {count}:" + "".join(f"\n  - {p}" for p in problems), fix=fix and f"\n{fix}")
 
 
 def _loaded(path: str | os.PathLike[str]) -> Any:

@@ -164,6 +164,7 @@ class ColumnStep(Step):
     Parameters
     ----------
     columns : list of str, default None
+        None is all columns of the data that the recipe is learned on; new data must have them too.
     """
 
     columns: tuple[str, ...] | None = None
