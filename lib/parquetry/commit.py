@@ -279,9 +279,24 @@ def storable(schema: pa.Schema) -> pa.Schema:
 
 
 def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A table in the schema's order and types; a value that does not fit raises."""
+    """A table in the schema's order and types.
+
+    Raises
+    ------
+    WrongColumnType
+        A value does not fit, as an unsigned one beyond 2**63 in a Delta table.
+    """
     table = table.select(schema.names)
-    return table if table.schema.equals(schema) else table.cast(schema)
+    if table.schema.equals(schema):
+        return table
+    try:
+        return table.cast(schema)
+    except pa.ArrowInvalid as error:
+        raise WrongColumnType(
+            "A value does not fit the type that the table is written with.",
+            why=str(error),
+            fix="Convert its column to a text, a decimal or a float first, or leave it out.",
+        ) from error
 
 
 def common_schema(schema: pa.Schema) -> pa.Schema:

@@ -387,6 +387,12 @@ def test_a_learned_recipe_is_saved_and_applied_without_learning(
         Recipe.of(tmp_path / "broken.yaml")
 
 
+def test_a_whole_number_that_delta_cannot_hold(run: Run) -> None:
+    rows = pa.table({"u": pa.array([1, 2**63], pa.uint64())})
+    with pytest.raises(pqy.errors.WrongColumnType, match="9223372036854775808"):
+        run(rows, "duplicates")
+
+
 def test_new_data_without_a_target(run: Run, write_parquet: Any, local: Any, tmp_path: Path) -> None:
     """A step for all columns names the target when it has learned: said, and undone by hand in the saved recipe."""
     new = write_parquet({"x": [None, 5.0]}, "new")

@@ -24,11 +24,11 @@ from parquetry.errors import (
     SchemaDrift,
     WrongColumnType,
 )
-from parquetry.foundation import doctor, mending, symptoms
+from parquetry.foundation import doctor, findings, mending, symptoms
 from parquetry.foundation.doctor import Diagnosis, examine
+from parquetry.foundation.findings import Finding
 from parquetry.foundation.mending import mend
 from parquetry.foundation.row_digest import RowDigest
-from parquetry.foundation.symptoms import Finding
 
 ROWS = 40_000
 
@@ -70,7 +70,7 @@ def test_small_files(tmp_path: Path) -> None:
         save(rows(100, i), tmp_path / f"{i:03}.parquet")
     finding = found(examine(tmp_path), "small-files")
     assert (finding.count, finding.severity) == (30, "problem")
-    assert finding.seconds == pytest.approx(29 * symptoms.OPEN_SECONDS[True])
+    assert finding.seconds == pytest.approx(29 * findings.OPEN_SECONDS[True])
     assert finding.nbytes > 29 * 500
     assert finding.files[0] == str(tmp_path / "000.parquet")
     assert "29 files more" in finding.cost

@@ -18,7 +18,8 @@ import pyarrow.fs as pafs
 from parquetry import footers, storage
 from parquetry.errors import BadParameter, DatasetNotFound
 from parquetry.foundation.file_facts import FileFacts, read_facts
-from parquetry.foundation.symptoms import Finding, Folder, judged, size
+from parquetry.foundation.findings import Finding, Folder, size
+from parquetry.foundation.symptoms import judged
 
 _LEFTOVER = ("_writing-", "_probe-", "_temporary", ".part-", "_committed_", "_started_")
 _LONG_LOG = 100  # commits since the last checkpoint, each of which is read at every opening

@@ -6,16 +6,25 @@ that anyone can put in those of a store of his own.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 
-from parquetry.foundation.file_facts import FileFacts, Unreadable
+from parquetry.foundation.file_facts import FileFacts
+from parquetry.foundation.findings import (
+    FIX,
+    GROUP_SECONDS,
+    NAMED,
+    SCAN_BYTES,
+    Finding,
+    Folder,
+    first_files,
+    in_files,
+    size,
+)
+from parquetry.foundation.symptoms_order import order
 
 TARGET_FILE = 128 * 2**20
 """Stored bytes of a file that is worth its opening."""
@@ -25,75 +34,6 @@ HUGE_GROUP = 512 * 2**20
 SMALL_GROUP_ROWS, SMALL_GROUP = 10_000, 4 * 2**20
 SKEW = 8
 """A row group this many times the median one keeps a worker busy while the others wait."""
-
-OPEN_SECONDS = {True: 0.002, False: 0.06}
-"""Opening a file and reading its footer: on a local disk, and from an object store (two requests)."""
-GROUP_SECONDS = {True: 0.0005, False: 0.03}
-"""What a row group costs beside its bytes."""
-SCAN_BYTES = 500 * 2**20
-"""Uncompressed bytes that one core decodes in a second."""
-_MANY = 8  # row groups from which their order is worth a word
-_NAMED = 5  # files that a finding names
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One symptom.
-
-    Attributes
-    ----------
-    kind : str
-        Such as ``"small-files"``.
-    severity : {"problem", "note"}
-        A note is worth knowing, and does not make a dataset sick.
-    what : str
-        The fact, with numbers.
-    cost : str
-        What it costs, in words.
-    seconds, nbytes : float, int
-        The estimate: seconds more for reading everything once on one core; bytes read or kept in vain.
-    mend : str
-        What to do.
-    count : int
-        How many files or row groups it touches.
-    files : tuple of str
-        The first of them.
-    """
-
-    kind: str
-    severity: str
-    what: str
-    cost: str
-    mend: str
-    seconds: float = 0.0
-    nbytes: int = 0
-    count: int = 0
-    files: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Folder:
-    """All that is known of a dataset before it is judged."""
-
-    files: list[FileFacts]
-    unreadable: list[Unreadable] = field(default_factory=list)
-    stray: list[tuple[str, int]] = field(default_factory=list)
-    leftovers: list[tuple[str, int]] = field(default_factory=list)
-    partitions: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    local: bool = True
-
-    @property
-    def stored(self) -> int:
-        """Bytes of all files."""
-        return sum(f.size for f in self.files)
-
-    @property
-    def open_seconds(self) -> float:
-        """What opening one file takes."""
-        return OPEN_SECONDS[self.local]
-
-
-FIX = "parquetry doctor PATH --fix TO writes a sound copy."
 
 
 def judged(folder: Folder) -> list[Finding]:
@@ -106,16 +46,16 @@ def judged(folder: Folder) -> list[Finding]:
 def _unreadable(folder: Folder) -> Iterator[Finding]:
     bad = folder.unreadable
     if bad:
-        reasons = "; ".join(u.error.fact for u in bad[:_NAMED])
+        reasons = "; ".join(u.error.fact for u in bad[:NAMED])
         yield Finding(
             "unreadable-files",
             "problem",
-            f"{_files(len(bad))} cannot be read: {reasons}{'; …' if len(bad) > _NAMED else ''}",
+            f"{in_files(len(bad))} cannot be read: {reasons}{'; …' if len(bad) > NAMED else ''}",
             "Nothing that reads the folder as one table can be relied on: it fails, or leaves rows out.",
             "Write them again, or take them away; --fix refuses to leave rows out.",
             nbytes=sum(u.size for u in bad),
             count=len(bad),
-            files=_first(u.path for u in bad),
+            files=first_files(u.path for u in bad),
         )
 
 
@@ -132,7 +72,7 @@ def _small_files(folder: Folder) -> Iterator[Finding]:
     yield Finding(
         "small-files",
         "problem",
-        f"{len(small):,} of {_files(len(folder.files))} are smaller than {size(SMALL_FILE)}: "
+        f"{len(small):,} of {in_files(len(folder.files))} are smaller than {size(SMALL_FILE)}: "
         f"{size(total // len(small))} on average, where {ideal:,} of {size(TARGET_FILE)} would do.",
         f"{excess:,} files more are listed and opened at every reading: about {seconds:.2g} s, "
         f"and {size(footers)} of footers.",
@@ -140,7 +80,7 @@ def _small_files(folder: Folder) -> Iterator[Finding]:
         seconds=seconds,
         nbytes=footers,
         count=len(small),
-        files=_first(f.path for f in small),
+        files=first_files(f.path for f in small),
     )
 
 
@@ -150,13 +90,13 @@ def _empty_files(folder: Folder) -> Iterator[Finding]:
         yield Finding(
             "empty-files",
             "problem",
-            f"{_files(len(empty))} without rows.",
+            f"{in_files(len(empty))} without rows.",
             f"Each is opened for nothing: about {len(empty) * folder.open_seconds:.2g} s a reading.",
             f"Remove them: {FIX}",
             seconds=len(empty) * folder.open_seconds,
             nbytes=sum(f.size for f in empty),
             count=len(empty),
-            files=_first(f.path for f in empty),
+            files=first_files(f.path for f in empty),
         )
 
 
@@ -170,12 +110,12 @@ def _lying_about(folder: Folder) -> Iterator[Finding]:
             yield Finding(
                 kind,
                 "problem",
-                f"{_files(len(found))} {what}.",
+                f"{in_files(len(found))} {what}.",
                 f"They take {size(nbytes)}; readers that take every file of the folder stumble over them.",
                 "Look at them, and take them away.",
                 nbytes=nbytes,
                 count=len(found),
-                files=_first(p for p, _ in found),
+                files=first_files(p for p, _ in found),
             )
 
 
@@ -213,16 +153,16 @@ def _mixed_schemas(folder: Folder) -> Iterator[Finding]:
             odd.append((path, [f"it lies in the partition folders {list(keys)}, not {list(most)}"]))
     if not odd:
         return
-    told = "; ".join(f"{p}: {', '.join(d[:3])}{', …' if len(d) > 3 else ''}" for p, d in odd[:_NAMED])
+    told = "; ".join(f"{p}: {', '.join(d[:3])}{', …' if len(d) > 3 else ''}" for p, d in odd[:NAMED])
     yield Finding(
         "mixed-schemas",
         "problem",
-        f"{len(odd):,} of {_files(len(folder.files))} with other columns than the rest. {told}"
-        f"{'; …' if len(odd) > _NAMED else ''}.",
+        f"{len(odd):,} of {in_files(len(folder.files))} with other columns than the rest. {told}"
+        f"{'; …' if len(odd) > NAMED else ''}.",
         "Readers fail in the middle, leave columns out, or change types from run to run.",
         "--fix TO writes one schema wherever no value is lost; else write those files again.",
         count=len(odd),
-        files=_first(p for p, _ in odd),
+        files=first_files(p for p, _ in odd),
     )
 
 
@@ -244,7 +184,7 @@ def _codecs(folder: Folder) -> Iterator[Finding]:
             "Size and speed differ from file to file, and every reader needs all of the codecs.",
             f"Write them in one way: {FIX}",
             count=len(touched[rare]),
-            files=_first(touched[rare]),
+            files=first_files(touched[rare]),
         )
     elif held["UNCOMPRESSED"] > SMALL_FILE:
         yield Finding(
@@ -264,18 +204,18 @@ def _statistics(folder: Folder) -> Iterator[Finding]:
         lacking.update(f.no_statistics)
     if lacking:
         touched = [f for f in folder.files if f.no_statistics]
-        columns = ", ".join(f"{c!r}" for c, _ in lacking.most_common(_NAMED))
+        columns = ", ".join(f"{c!r}" for c, _ in lacking.most_common(NAMED))
         stored = sum(g.stored for f in touched for g in f.groups)
         yield Finding(
             "missing-statistics",
             "problem",
-            f"{_files(len(touched))} without statistics of {len(lacking)} columns ({columns}"
-            f"{', …' if len(lacking) > _NAMED else ''}).",
+            f"{in_files(len(touched))} without statistics of {len(lacking)} columns ({columns}"
+            f"{', …' if len(lacking) > NAMED else ''}).",
             f"No filter on them can skip a row group: {size(stored)} are read for however few rows.",
             f"Write them with statistics: {FIX}",
             nbytes=stored,
             count=len(touched),
-            files=_first(f.path for f in touched),
+            files=first_files(f.path for f in touched),
         )
 
 
@@ -285,11 +225,11 @@ def _page_index(folder: Folder) -> Iterator[Finding]:
         yield Finding(
             "no-page-index",
             "note",
-            f"{_files(len(without))} without a page index.",
+            f"{in_files(len(without))} without a page index.",
             "A filter can skip whole row groups, but no pages inside one. Few readers use it; Spark and DuckDB do.",
             "Where selective filters matter: write with write_page_index=True.",
             count=len(without),
-            files=_first(f.path for f in without),
+            files=first_files(f.path for f in without),
         )
 
 
@@ -298,11 +238,11 @@ def _dictionaries(folder: Folder) -> Iterator[Finding]:
     for f in folder.files:
         wasted.update(f.dictionaries)
     if wasted:
-        columns = ", ".join(f"{c!r} ({size(n)})" for c, n in wasted.most_common(_NAMED))
+        columns = ", ".join(f"{c!r} ({size(n)})" for c, n in wasted.most_common(NAMED))
         yield Finding(
             "dictionary-fallback",
             "note",
-            f"The dictionaries of {len(wasted)} columns do not pay: {columns}{', …' if len(wasted) > _NAMED else ''}.",
+            f"The dictionaries of {len(wasted)} columns do not pay: {columns}{', …' if len(wasted) > NAMED else ''}.",
             "The values are nearly all distinct: the writer fills a dictionary, gives up, and stores both.",
             "Write those columns with use_dictionary=False.",
             nbytes=sum(wasted.values()),
@@ -320,12 +260,12 @@ def _groups(folder: Folder) -> Iterator[Finding]:
         yield Finding(
             "empty-blocks",
             "problem",
-            f"{len(inside):,} row groups in {_files(len({p for p, _ in inside}))} hold no rows.",
+            f"{len(inside):,} row groups in {in_files(len({p for p, _ in inside}))} hold no rows.",
             "They are tasks without work, and some readers stumble over them.",
             f"Write the files again: {FIX}",
             seconds=len(inside) * GROUP_SECONDS[folder.local],
             count=len(inside),
-            files=_first(p for p, _ in inside),
+            files=first_files(p for p, _ in inside),
         )
     filled = [(p, g) for p, g in groups if g.rows]
     yield from _huge_groups(filled)
@@ -348,7 +288,7 @@ def _huge_groups(groups: list[tuple[str, Any]]) -> Iterator[Finding]:
             seconds=max(0.0, (most - HUGE_GROUP) / SCAN_BYTES),
             nbytes=most,
             count=len(huge),
-            files=_first(p for p, _ in huge),
+            files=first_files(p for p, _ in huge),
         )
 
 
@@ -370,7 +310,7 @@ def _skewed_groups(groups: list[tuple[str, Any]]) -> Iterator[Finding]:
             seconds=seconds,
             nbytes=sizes[-1],
             count=len(skewed),
-            files=_first(p for p, _ in skewed),
+            files=first_files(p for p, _ in skewed),
         )
 
 
@@ -393,91 +333,8 @@ def _small_groups(groups: list[tuple[str, Any]], folder: Folder) -> Iterator[Fin
         f"Write larger ones: {FIX}",
         seconds=seconds,
         count=len(small),
-        files=_first(p for p, _ in small),
+        files=first_files(p for p, _ in small),
     )
-
-
-# --- order ----------------------------------------------------------------------------------
-def _order(folder: Folder) -> Iterator[Finding]:
-    ranges = _all_ranges(folder)
-    for f in folder.files:
-        first = f.sorted_by[0] if f.sorted_by else None
-        if first is not None and not _in_order([r for r in f.ranges.get(first, []) if r]):
-            yield Finding(
-                "broken-order",
-                "problem",
-                f"{f.path} says that it is sorted by {first!r}, and its row groups are not.",
-                "Readers that believe it give wrong results in joins and searches.",
-                f"Write it again: {FIX}",
-                count=1,
-                files=(f.path,),
-            )
-    depths = {name: d for name, found in ranges.items() if (d := _depth(found)) is not None}
-    times = [n for n in depths if _is_time(folder, n)]
-    stored = sum(f.size for f in folder.files)
-    if depths and not any(share < 0.3 for share in depths.values()):
-        name = min(times or depths, key=lambda n: depths[n])
-        in_vain = round(stored * (depths[name] - 1 / len(ranges[name])))
-        yield Finding(
-            "overlapping-row-groups",
-            "note",
-            f"The {len(ranges[name]):,} row groups are in no column's order: one value of {name!r} may lie in "
-            f"{depths[name]:.0%} of them.",
-            f"A filter on it skips little: about {size(in_vain)} are read in vain.",
-            f"Where filters matter, write the rows sorted by a column that they name, such as {name!r}.",
-            seconds=in_vain / SCAN_BYTES,
-            nbytes=in_vain,
-            count=len(ranges[name]),
-        )
-
-
-def _all_ranges(folder: Folder) -> dict[str, list[tuple[Any, Any]]]:
-    """Each column's ranges over all row groups; only of columns with one type and enough row groups."""
-    kinds: dict[str, set[str]] = {}
-    out: dict[str, list[tuple[Any, Any]]] = {}
-    for f in folder.files:
-        for name, found in f.ranges.items():
-            kinds.setdefault(name, set()).add(str(f.schema.field(name).type))
-            out.setdefault(name, []).extend(r for r in found if r is not None)
-    return {n: r for n, r in out.items() if len(kinds[n]) == 1 and len(r) >= _MANY and any(a != b for a, b in r)}
-
-
-def _depth(ranges: list[tuple[Any, Any]]) -> float | None:
-    """The share of row groups that one of the column's values may lie in, on average."""
-    try:
-        lows, highs = sorted(a for a, _ in ranges), sorted(b for _, b in ranges)
-    except TypeError:
-        return None  # values that have no order
-    if lows[0] == highs[-1]:
-        return None
-    inside = sum(bisect_right(lows, v) - bisect_left(highs, v) for v in (*lows, *highs))
-    return inside / (2 * len(ranges) ** 2)
-
-
-def _in_order(ranges: list[tuple[Any, Any]]) -> bool:
-    return all(a[1] <= b[0] for a, b in pairwise(ranges))
-
-
-def _is_time(folder: Folder, name: str) -> bool:
-    kind = next(f.schema.field(name).type for f in folder.files if name in f.schema.names)
-    return bool(pa.types.is_temporal(kind))
-
-
-# --- words ----------------------------------------------------------------------------------
-def size(nbytes: float) -> str:
-    """Bytes in words."""
-    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if nbytes >= factor:
-            return f"{nbytes / factor:.3g} {unit}" if nbytes < 1000 * factor else f"{nbytes / factor:,.0f} {unit}"
-    return f"{nbytes:.0f} bytes"
-
-
-def _files(n: int) -> str:
-    return f"{n:,} file{'s' if n != 1 else ''}"
-
-
-def _first(paths: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(paths))[:_NAMED]
 
 
 def _shape(schema: pa.Schema) -> tuple[tuple[str, str], ...]:
@@ -493,7 +350,7 @@ _RULES: tuple[Callable[[Folder], Iterator[Finding]], ...] = (
     _codecs,
     _statistics,
     _lying_about,
-    _order,
+    order,
     _page_index,
     _dictionaries,
 )
