@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from parquetry.errors import EmptyDataset
 from parquetry.foundation import casting
 from parquetry.foundation.contract import Column, Contract
-from parquetry.foundation.sources import Piece, Source
+from parquetry.foundation.sources import WRITTEN, Piece, Source
 
 if TYPE_CHECKING:
     from parquetry.engine import Engine
@@ -37,6 +37,7 @@ _LOOKED_AT = 16 * 2**20
 _LEADING_ZERO = r"^[+-]?0\d"
 _NUMBER_LIKE = r"^[-+(]?\s*[$€£¥₹%]?\s*[-+]?[\d., \x{a0}\x{202f}'\x{2019}]*\d[\d.,]*([eE][-+]?\d+)?\s*[$€£¥₹%]?\)?$"
 _DATE_LIKE = r"^(\d{1,4}|[A-Za-z]{3,9})[-/. ](\d{1,2}|[A-Za-z]{3,9}),?[-/. ]\d{2,4}( \d.*)?$"
+_DATES = ("date", "timestamp")  # and "dated …"
 _DIGITS = r"^[+-]?(0|[1-9]\d*)$"
 
 
@@ -55,6 +56,8 @@ class Seen:
         Its distinct texts; None where they are too many.
     kind : pyarrow.DataType or None
         Of a typed source.
+    quoted : bool
+        Whether the source says of some value that it is a text.
     """
 
     rows: int = 0
@@ -63,6 +66,7 @@ class Seen:
     ways: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     values: list[str] | None = field(default_factory=list)
     kind: pa.DataType | None = None
+    quoted: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,9 @@ def infer(source: Source, pieces: Sequence[Piece], engine: Engine, rules: Rules 
     seen = None
     bundles = list(bundled(pieces))
     if bundles:
-        seen = engine.reduce(_InferTask(chosen), merged, bundles, label="ingest-infer")
+        seen = engine.reduce(
+            _InferTask(chosen, typed=source.kind not in WRITTEN), merged, bundles, label="ingest-infer"
+        )
     if seen is None or not any(s.rows for s in seen.values()):
         raise EmptyDataset(
             f"{', '.join(source.files[:3]) or 'The source'} has a header and no rows that can be read.",
@@ -150,35 +156,41 @@ def bundled(pieces: Sequence[Piece], most: int = 64 * 2**20) -> Iterator[tuple[P
 @dataclass(frozen=True)
 class _InferTask:
     rules: Rules
+    typed: bool = False
 
     def __call__(self, pieces: Sequence[Piece]) -> dict[str, Seen]:
         total: dict[str, Seen] | None = None
-        for table in _gathered(pieces):
-            found = {name: look(table.column(name), self.rules) for name in table.column_names}
+        for table, strings in _gathered(pieces):
+            found = {name: self._look(table.column(name), quoted=name in strings) for name in table.column_names}
             total = found if total is None else merged(total, found)
         return total or {}
 
+    def _look(self, column: pa.ChunkedArray, *, quoted: bool) -> Seen:
+        return _look_typed(column.combine_chunks()) if self.typed else look(column, self.rules, quoted=quoted)
 
-def _gathered(pieces: Sequence[Piece]) -> Iterator[pa.Table]:
-    """The pieces' tables, small ones put together: to look at one has a price of its own."""
+
+def _gathered(pieces: Sequence[Piece]) -> Iterator[tuple[pa.Table, set[str]]]:
+    """The pieces' tables with their columns of texts, small ones put together: each look has a price of its own."""
     waiting: list[pa.Table] = []
     nbytes = 0
+    strings: set[str] = set()
     for piece in pieces:
         for parsed in piece.read(None):
             if waiting and parsed.table.schema != waiting[0].schema:
-                yield pa.concat_tables(waiting)
-                waiting, nbytes = [], 0
+                yield pa.concat_tables(waiting), strings
+                waiting, nbytes, strings = [], 0, set()
             waiting.append(parsed.table)
+            strings |= parsed.strings
             nbytes += parsed.table.nbytes
             if nbytes >= _LOOKED_AT:
-                yield pa.concat_tables(waiting)
-                waiting, nbytes = [], 0
+                yield pa.concat_tables(waiting), strings
+                waiting, nbytes, strings = [], 0, set()
     if waiting:
-        yield pa.concat_tables(waiting)
+        yield pa.concat_tables(waiting), strings
 
 
-def look(column: pa.ChunkedArray, rules: Rules) -> Seen:
-    """What one batch of one column shows."""
+def look(column: pa.ChunkedArray, rules: Rules, *, quoted: bool = False) -> Seen:
+    """What one batch of one column shows; ``quoted`` where its source says of some values that they are texts."""
     array = column.combine_chunks()
     if not pa.types.is_string(array.type):
         return _look_typed(array)
@@ -189,7 +201,10 @@ def look(column: pa.ChunkedArray, rules: Rules) -> Seen:
     marks = {c["values"]: c["counts"] for c in counts}
     values = trimmed.filter(pc.invert(gone))
     missing = len(array) - len(values)
-    return Seen(len(array), missing, marks, _fitting(values), _distinct(values))
+    fitting = _fitting(values)
+    if quoted:  # a text of digits is a text; but JSON has no other way of writing a date
+        fitting = {way: bounds for way, bounds in fitting.items() if way.startswith(_DATES)}
+    return Seen(len(array), missing, marks, fitting, _distinct(values), quoted=quoted)
 
 
 def _look_typed(array: pa.Array) -> Seen:
@@ -302,6 +317,7 @@ def merged(left: dict[str, Seen], right: dict[str, Seen]) -> dict[str, Seen]:
         both = {w: (_least(b[0], more.ways[w][0]), _greatest(b[1], more.ways[w][1]))
                 for w, b in seen.ways.items() if w in more.ways}  # fmt: skip
         seen.ways = both
+        seen.quoted |= more.quoted
         values = None if seen.values is None or more.values is None else sorted({*seen.values, *more.values})
         seen.values = values if values is not None and len(values) <= CATEGORIES else None
     return left
@@ -329,7 +345,8 @@ def _column(name: str, seen: Seen, decimal: str | None, rules: Rules) -> Column:
     if way is None:
         empty = seen.marks.get("", 0)
         shown = {"missing": empty, **({"values": seen.values} if seen.values else {})}
-        return Column(name=name, nullable=empty > 0 or not seen.rows, note=note, seen=shown)
+        missing = [] if seen.quoted else [""]  # of a source that knows null, a text without letters is one
+        return Column(name=name, missing=missing, nullable=empty > 0 or not seen.rows, note=note, seen=shown)
     marks = ["", *sorted(m for m in seen.marks if m)]
     least, greatest = seen.ways[way]
     shown = {"missing": seen.missing, "min": _plain(least), "max": _plain(greatest)}
@@ -338,7 +355,7 @@ def _column(name: str, seen: Seen, decimal: str | None, rules: Rules) -> Column:
 
 
 def _typed_column(name: str, seen: Seen) -> Column:
-    known = [d for d in ("int64", "float64", "bool", "date", "timestamp", "timestamp_utc")
+    known = [d for d in ("text", "int64", "float64", "bool", "date", "timestamp", "timestamp_utc")
              if casting.arrow_type(d) == seen.kind]  # fmt: skip
     least, greatest = seen.ways.get("own", (None, None))
     shown = {"missing": seen.missing, **({} if least is None else {"min": _plain(least), "max": _plain(greatest)})}
