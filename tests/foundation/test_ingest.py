@@ -22,9 +22,10 @@ from parquetry.errors import (
     MalformedText,
     OutputExists,
     OutputNotWritable,
+    ParquetryError,
     SchemaDrift,
 )
-from parquetry.foundation import csv_pieces
+from parquetry.foundation import csv_pieces, uniqueness
 from parquetry.foundation.contract import Contract
 from parquetry.foundation.csv_cuts import cut
 from parquetry.foundation.ingest import Limit, ingest
@@ -406,3 +407,28 @@ def test_real_tables_load_with_nothing_lost(real_data, tmp_path, local):
         done = ingest(real_data / "messy-misc" / f"{name}.csv", tmp_path / name, engine=local)
         assert (done.rows_in, done.accepted, done.quarantined) == (size, size, 0), name
     assert os.listdir(tmp_path / "horse-colic")
+
+
+def test_keys_that_the_table_holds_already(tmp_path, local, dask_engine, monkeypatch):
+    monkeypatch.setattr(uniqueness, "KEYS_A_RANGE", 3)
+    told = {"columns": [{"name": "id", "dtype": "int64", "unique": True}, {"name": "t"}], "unique": [["id", "t"]]}
+    for name, engine in (("local", local), ("dask", dask_engine)):
+        out = tmp_path / name
+        for content in ("id,t\n1,a\n2,b\n3,c\n", "id,t\n2,again\n4,d\n4,e\n,f\n"):
+            (tmp_path / "t.csv").write_text(content)
+            done = ingest(tmp_path / "t.csv", out, contract=told, engine=engine, mode="append")
+        assert (done.rows_in, done.accepted, done.reasons) == (4, 2, {"id: not the first with its value": 2})
+        assert sorted(rows(open_dataset(out)), key=str) == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (None, "f")]
+        assert [r[:2] for r in set_aside(done)] == [(2, "2,again"), (4, "4,e")]
+        left = [p.name for p in out.iterdir() if p.name.startswith("_") and p.name != "_delta_log"]
+        assert left == []
+    # Rows that are there, and break the rule themselves, are left as they are.
+    loose = {"columns": [{"name": "id", "dtype": "int64"}, {"name": "t"}]}
+    (tmp_path / "t.csv").write_text("id,t\n7,a\n7,b\n")
+    ingest(tmp_path / "t.csv", tmp_path / "loose", contract=loose, engine=local)
+    (tmp_path / "t.csv").write_text("id,t\n7,c\n8,d\n")
+    done = ingest(tmp_path / "t.csv", tmp_path / "loose", contract=told, engine=local, mode="append")
+    assert (done.accepted, done.quarantined) == (1, 1)
+    told["columns"][0]["dtype"] = "text"
+    with pytest.raises(ParquetryError):
+        ingest(tmp_path / "t.csv", tmp_path / "loose", contract=told, engine=local, mode="append")

@@ -25,7 +25,7 @@ from parquetry.foundation.contract import Applied, Contract, as_contract
 from parquetry.foundation.inference import Rules, bundled, infer
 from parquetry.foundation.quarantine import FolderWrite, opened_output, output, remove_parts, writing
 from parquetry.foundation.sources import REJECTS, Parsed, Piece, Source, open_source, rejects
-from parquetry.foundation.uniqueness import KeyFiles, hash_ranges, keyed
+from parquetry.foundation.uniqueness import KeyFiles, hash_ranges, keep_present, keyed
 
 if TYPE_CHECKING:
     from parquetry.commit import CommittedWrite
@@ -124,8 +124,8 @@ def ingest(
         The most rows that may be quarantined: a number, or a share as ``"1%"``.
     format : {"delta", "parquet"}, default "delta"
     mode : {"fail", "append", "overwrite"}, default "fail"
-        What becomes of a table that is there; ``"append"`` is for Delta only, and keys that must be
-        unique are then compared among the new rows alone.
+        What becomes of a table that is there; ``"append"`` is for Delta only. Keys that must be unique are
+        then compared with those of the rows that are there when the ingest begins, which stay as they are.
     quarantine : path or URL, default None
         Where rejected rows go; None for ``to`` with ``-quarantine`` behind it.
     decimal : {".", ","}, default None
@@ -157,7 +157,8 @@ def ingest(
     with borrowed_engine(engine) as chosen:
         pieces = opened.pieces(chosen)
         agreed = given or infer(opened, pieces, chosen, Rules(decimal=decimal))
-        work = _Work(chosen, list(bundled(pieces)), agreed, limit)
+        present = opened_output(to) if agreed.keys and mode == "append" and getattr(accepted, "exists", False) else None
+        work = _Work(chosen, list(bundled(pieces)), agreed, limit, present)
         total = _written(work, agreed.arrow_schema(opened.schema), accepted, rejected)
     aside_set = opened_output(aside) if total.rejected else None
     reasons = dict(sorted(total.reasons.items(), key=lambda item: (-item[1], item[0])))
@@ -248,6 +249,7 @@ class _Work:
     bundles: list[tuple[Piece, ...]]
     contract: Contract
     limit: Limit
+    present: Dataset | None = None
 
 
 class _AllGood(Exception):
@@ -287,6 +289,9 @@ def _run(work: _Work, writer: PartWriter, aside: PartWriter) -> Outcome:
     # Measures seldom repeat: looking for their distinct values costs a tenth of the whole and saves nothing.
     coded = tuple(f.name for f in writer.schema if not pa.types.is_floating(f.type) and not pa.types.is_integer(f.type))
     writer = replace(writer, dictionary=coded)
+    before = 0
+    if keys is not None and work.present is not None:
+        keys, before = keep_present(work.present, writer.schema, keys, work.contract.keys, work.engine)
     task = _IngestTask(work.contract, writer, aside, keys, stop=work.limit.first)
     outcomes: list[Outcome] = []
     total = Outcome()
@@ -295,7 +300,7 @@ def _run(work: _Work, writer: PartWriter, aside: PartWriter) -> Outcome:
         total.add(outcome)
         _check_limit(work.limit, total, None)
     if keys is not None:
-        total = _without_doubles(work, task, keys, outcomes, total.keys)
+        total = _without_doubles(work, task, keys, outcomes, total.keys + before)
     _check_limit(work.limit, total, total.rows_in)
     _reconcile(total)
     return total
