@@ -151,10 +151,10 @@ def ingest(
     given = as_contract(contract)
     aside = os.fspath(quarantine) if quarantine is not None else f"{os.fspath(to).rstrip('/')}-quarantine"
     accepted, rejected = output(to, format, mode), output(aside, format, mode)
-    opened = open_source(source, **options) if isinstance(source, str | os.PathLike) else source
-    if given is not None:
-        given.arrow_schema(opened.schema)
     with borrowed_engine(engine) as chosen:
+        opened = open_source(source, engine=chosen, **options) if isinstance(source, str | os.PathLike) else source
+        if given is not None:
+            given.arrow_schema(opened.schema)
         pieces = opened.pieces(chosen)
         agreed = given or infer(opened, pieces, chosen, Rules(decimal=decimal))
         present = opened_output(to) if agreed.keys and mode == "append" and getattr(accepted, "exists", False) else None

@@ -72,7 +72,7 @@ def _infer(given: argparse.Namespace, options: dict[str, Any], engine: Any) -> d
     from parquetry.foundation.inference import Rules, infer
     from parquetry.foundation.sources import open_source
 
-    source = open_source(given.source, **options)
+    source = open_source(given.source, engine=engine, **options)
     contract = infer(source, source.pieces(engine), engine, Rules(decimal=given.decimal))
     for line in (*source.notes, *contract.lines()):
         print(line)

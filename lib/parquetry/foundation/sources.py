@@ -134,7 +134,7 @@ class Source(Protocol):
         """Its pieces in order; what has to be read to find them is read by the engine."""
 
 
-def open_source(source: str | os.PathLike[str], **options: Any) -> Source:
+def open_source(source: str | os.PathLike[str], *, engine: Engine | None = None, **options: Any) -> Source:
     """Open what is to be ingested.
 
     Parameters
@@ -143,6 +143,8 @@ def open_source(source: str | os.PathLike[str], **options: Any) -> Source:
         A file, a folder or a glob of text tables (``.csv``, ``.tsv``, ``.txt``; also ``.gz``,
         ``.zst``, ``.bz2``), JSON lines, an Excel workbook, Parquet, a Delta table, a database
         file, or a database's URL (``sqlite:///…``, ``duckdb:///…``).
+    engine : Engine, default None
+        What looks at the beginnings of many text tables; None looks at one after another.
     **options
         What the kind of source understands (``delimiter=`` of a text table, ``sheet=`` of a
         workbook …); None counts as not given.
@@ -159,6 +161,8 @@ def open_source(source: str | os.PathLike[str], **options: Any) -> Source:
         raise BadParameter(f"kind={kind!r} is no kind of source.", why=did_you_mean(kind, _HOMES))
     module, name = _HOMES[kind]
     home = getattr(importlib.import_module(f"parquetry.foundation.{module}"), name)
+    if kind == "csv" and engine is not None:
+        given["engine"] = engine
     opened: Source = home.open(source, **given)
     return opened
 
