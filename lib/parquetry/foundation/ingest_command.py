@@ -69,8 +69,9 @@ def command(words: list[str], usage: str) -> dict[str, Any]:
 
 
 def _infer(given: argparse.Namespace, options: dict[str, Any], engine: Any) -> dict[str, Any]:
-    from parquetry.foundation.inference import Rules, infer
+    from parquetry.foundation.inference import infer
     from parquetry.foundation.sources import open_source
+    from parquetry.foundation.ways import Rules
 
     source = open_source(given.source, engine=engine, **options)
     contract = infer(source, source.pieces(engine), engine, Rules(decimal=given.decimal))
