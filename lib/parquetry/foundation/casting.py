@@ -138,12 +138,6 @@ def cast(texts: pa.Array, kind: pa.DataType, pattern: str) -> pa.Array:
         return within_years(_cast_uniques(texts, kind))
 
 
-def freer(text: bytes) -> frozenset[str]:
-    """The dtypes whose numbers Arrow might read too freely somewhere in these bytes."""
-    signs = {"int64": (b"0x", b"0X"), "float64": (b"n(", b"N(")}
-    return frozenset(dtype for dtype, marks in signs.items() if any(mark in text for mark in marks))
-
-
 def within_years(values: Any) -> Any:
     """Dates and timestamps of the years 1 to 9999; null for others. Other types as they are."""
     if not (pa.types.is_date32(values.type) or pa.types.is_timestamp(values.type)):

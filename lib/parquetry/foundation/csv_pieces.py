@@ -27,7 +27,7 @@ from parquetry.errors import MalformedText
 from parquetry.foundation import casting
 from parquetry.foundation.csv_cuts import STRETCH, Cut, TextFile, too_long
 from parquetry.foundation.csv_dialect import Dialect
-from parquetry.foundation.csv_scan import GOOD, REASONS, Records, split
+from parquetry.foundation.csv_scan import GOOD, REASONS, Records, freer, split
 from parquetry.foundation.sources import REJECTS, Parsed, Positions, rejects
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class _Block:
         """Arrow's own parser with the contract's types; None where it refuses anything."""
         try:
             text = self._utf8(self.data)
-            types, marks, nulls, done = _told(contract, self.columns, casting.freer(text))
+            types, marks, nulls, done = _told(contract, self.columns, freer(text))
             table = self._parse(text, types, marks, nulls)
         except (pa.ArrowInvalid, UnicodeDecodeError):
             return None
