@@ -140,6 +140,11 @@ class CommittedWrite:
         self.token = uuid.uuid4().hex[:12]
         self._exists = check_output(path, mode)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there was a table when this write began."""
+        return self._exists
+
     def writer(self, schema: pa.Schema) -> PartWriter:
         """What the workers write with."""
         return PartWriter(self.filesystem, self.folder, storable(schema), self.token)

@@ -128,7 +128,8 @@ def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None 
     MalformedText, MalformedWorkbook, SchemaDrift, DatasetNotFound, EmptyDataset, OutputNotWritable, BadParameter
     """
     from parquetry.engine import borrowed_engine
-    from parquetry.foundation.inference import Rules, infer
+    from parquetry.foundation.inference import infer
+    from parquetry.foundation.ways import Rules
 
     opened = _open_text(source, layout)
     with borrowed_engine(None) as engine:

@@ -10,9 +10,11 @@ import pytest
 
 from parquetry.errors import BadConfig, DatasetNotFound, SchemaDrift
 from parquetry.foundation import casting
+from parquetry.foundation.conclusions import concluded
 from parquetry.foundation.contract import Column, Contract, as_contract
-from parquetry.foundation.inference import Rules, concluded, look, merged
+from parquetry.foundation.inference import look, merged
 from parquetry.foundation.ingest import ingest
+from parquetry.foundation.ways import Rules
 
 
 def inferred(*batches: list[str], **rules: Any) -> Column:

@@ -22,12 +22,14 @@ from parquetry.errors import (
     MalformedText,
     OutputExists,
     OutputNotWritable,
+    ParquetryError,
     SchemaDrift,
 )
-from parquetry.foundation import csv_pieces
+from parquetry.foundation import csv_pieces, uniqueness
 from parquetry.foundation.contract import Contract
 from parquetry.foundation.csv_cuts import cut
-from parquetry.foundation.ingest import Limit, ingest
+from parquetry.foundation.ingest import ingest
+from parquetry.foundation.ingest_work import Limit
 from parquetry.foundation.quarantine import FolderWrite, export_csv
 from parquetry.foundation.sources import open_source
 
@@ -406,3 +408,71 @@ def test_real_tables_load_with_nothing_lost(real_data, tmp_path, local):
         done = ingest(real_data / "messy-misc" / f"{name}.csv", tmp_path / name, engine=local)
         assert (done.rows_in, done.accepted, done.quarantined) == (size, size, 0), name
     assert os.listdir(tmp_path / "horse-colic")
+
+
+def test_keys_that_the_table_holds_already(tmp_path, local, dask_engine, monkeypatch):
+    monkeypatch.setattr(uniqueness, "KEYS_A_RANGE", 3)
+    told = {"columns": [{"name": "id", "dtype": "int64", "unique": True}, {"name": "t"}], "unique": [["id", "t"]]}
+    for name, engine in (("local", local), ("dask", dask_engine)):
+        out = tmp_path / name
+        for content in ("id,t\n1,a\n2,b\n3,c\n", "id,t\n2,again\n4,d\n4,e\n,f\n"):
+            (tmp_path / "t.csv").write_text(content)
+            done = ingest(tmp_path / "t.csv", out, contract=told, engine=engine, mode="append")
+        assert (done.rows_in, done.accepted, done.reasons) == (4, 2, {"id: not the first with its value": 2})
+        assert sorted(rows(open_dataset(out)), key=str) == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (None, "f")]
+        assert [r[:2] for r in set_aside(done)] == [(2, "2,again"), (4, "4,e")]
+        left = [p.name for p in out.iterdir() if p.name.startswith("_") and p.name != "_delta_log"]
+        assert left == []
+    # Rows that are there, and break the rule themselves, are left as they are.
+    loose = {"columns": [{"name": "id", "dtype": "int64"}, {"name": "t"}]}
+    (tmp_path / "t.csv").write_text("id,t\n7,a\n7,b\n")
+    ingest(tmp_path / "t.csv", tmp_path / "loose", contract=loose, engine=local)
+    (tmp_path / "t.csv").write_text("id,t\n7,c\n8,d\n")
+    done = ingest(tmp_path / "t.csv", tmp_path / "loose", contract=told, engine=local, mode="append")
+    assert (done.accepted, done.quarantined) == (1, 1)
+    told["columns"][0]["dtype"] = "text"
+    with pytest.raises(ParquetryError):
+        ingest(tmp_path / "t.csv", tmp_path / "loose", contract=told, engine=local, mode="append")
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("country,2019,2020,2021\nFR,1,2,3\nDE,4,5,6\n", ["country", "2019", "2020", "2021"]),
+        ("2019,2020\n7,8\n9,10\n", ["2019", "2020"]),
+        ("id,1,2,3\n5,8,2,9\n6,1,0,4\n", ["id", "1", "2", "3"]),
+        ("FR,2019,2020\nDE,2020,2021\n", ["column_0", "column_1", "column_2"]),
+        ("7,8\n9,11\n", ["column_0", "column_1"]),
+        ("name\nalice\nbob\n", ["name"]),
+        ("when\n2020-01-01\n2020-01-02\n", ["when"]),
+        ("5\n6\n7\n", ["column_0"]),
+        ('title\n"a, b"\n"c; d"\n', ["title"]),
+    ],
+)
+def test_headers(tmp_path, local, content, names):
+    done = bring(tmp_path, content, local)
+    assert done.dataset.schema.names == names
+    assert done.rows_in == content.count("\n") - (names[0] != "column_0")
+
+
+def test_quotation_marks_escaped_by_a_backslash(tmp_path, local):
+    texts = ['say \\"hi\\"', "a, b", "back\\\\slash", "two\nlines", '\\"']
+    content = "id,text\n" + "".join(f'{i},"{text}"\n' for i, text in enumerate(texts))
+    done = bring(tmp_path, content, local, stretch=16)
+    assert [r[1] for r in rows(done.dataset)] == ['say "hi"', "a, b", "back\\slash", "two\nlines", '"']
+    assert any("escaped by" in note for note in done.notes)
+    (tmp_path / "2").mkdir()
+    bad = bring(tmp_path / "2", content + '9,"open\\"\n10,"x"\n', local, escape="\\")
+    assert (bad.accepted, [r[0] for r in set_aside(bad)]) == (6, [8])
+
+
+def test_many_files_are_looked_at_by_the_engine(tmp_path, local, dask_engine):
+    (tmp_path / "in").mkdir()
+    for i in range(150):
+        (tmp_path / "in" / f"{i:03}.csv").write_text("" if i in (0, 70) else f"id,t\n{i},a\n")
+    found = [open_source(tmp_path / "in", engine=engine) for engine in (None, local, dask_engine)]
+    assert found[0] == found[1] == found[2]
+    assert (len(found[0].files), found[0].empty[0][-7:], len(found[0].empty)) == (148, "000.csv", 2)
+    (tmp_path / "in" / "149.csv").write_text("id,other\n1,2\n")
+    with pytest.raises(SchemaDrift, match=r"149\.csv has the columns"):
+        open_source(tmp_path / "in", engine=dask_engine)

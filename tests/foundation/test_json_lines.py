@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from parquetry.errors import DatasetNotFound, EmptyDataset, MalformedText
-from parquetry.foundation import json_lines
+from parquetry.foundation import json_document, json_lines, json_values
 from parquetry.foundation.contract import Column, Contract
+from parquetry.foundation.ingest import ingest
 from parquetry.foundation.json_lines import JsonLines
 from parquetry.foundation.sources import open_source
 
@@ -151,10 +154,10 @@ def test_pieces_and_packing_change_nothing(
 def test_the_fast_way_takes_only_what_both_ways_read_alike(line: str, is_fast: bool) -> None:
     told = contract(id="int64", f="float64", b="bool", s="text")
     names = ("id", "f", "b", "s")
-    found = json_lines.fast(line.encode() + b"\n", [line.encode()], 1, names, told)
+    found = json_values.fast(line.encode() + b"\n", [line.encode()], 1, names, told)
     assert (found is not None) == is_fast
     if found is not None:
-        careful = {k: json_lines.as_text(v) for k, v in json_lines.parse_line(line.encode()).items()}
+        careful = {k: json_values.as_text(v) for k, v in json_values.parse_line(line.encode()).items()}
         for name, value in found.to_pylist()[0].items():
             text = careful.get(name)
             same = json.loads(text) if name in ("id", "f", "b") and text is not None else text
@@ -163,7 +166,7 @@ def test_the_fast_way_takes_only_what_both_ways_read_alike(line: str, is_fast: b
 
 def test_marks_of_missing_values_go_the_careful_way() -> None:
     told = Contract(columns=[Column(name="id", dtype="int64", missing=["", "-9"])])
-    assert json_lines.fast(b'{"id": -9}\n', [b'{"id": -9}'], 1, ("id",), told) is None
+    assert json_values.fast(b'{"id": -9}\n', [b'{"id": -9}'], 1, ("id",), told) is None
 
 
 def test_bytes_that_are_no_text(local: Any, tmp_path: Path) -> None:
@@ -181,7 +184,7 @@ def test_bytes_that_are_no_text(local: Any, tmp_path: Path) -> None:
         (b"", EmptyDataset, "no JSON object"),
         (b"\n\n", EmptyDataset, "no JSON object"),
         (b"hello,you\n1,2\n", EmptyDataset, "no JSON object"),
-        (b'[\n  {"a": 1},\n  {"a": 2}\n]\n', MalformedText, "jq"),
+        (b"[\n  1,\n  2\n]\n", MalformedText, "jq"),
         (b'{\n  "a": 1\n}\n', MalformedText, "one JSON document"),
         ('{"a": 1}\n'.encode("utf-16"), MalformedText, "UTF-16"),
     ],
@@ -204,3 +207,83 @@ def test_a_file_that_is_cut_or_gone(local: Any, tmp_path: Path) -> None:
         everything(source, local)
     with pytest.raises(DatasetNotFound):
         JsonLines.open(tmp_path / "none.jsonl")
+
+
+ARRAY = """[
+  {"id": 1, "text": "a, ]} \\" b", "at": {"x": [1, 2]}},
+  {"id": 2, "text": "new
+line"}, {"id": 3, "id": 4},
+  7, {"id": 5} {"id": 6},
+  {"id": 7,
+   "text": "\u00e9"}
+]
+"""
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("block", [1, 7, 2**20])
+def test_an_array_of_objects(local: Any, tmp_path: Path, monkeypatch: Any, block: int, suffix: str) -> None:
+    monkeypatch.setattr(json_document, "_BLOCK", block)
+    path = tmp_path / f"a.json{suffix}"
+    path.write_bytes(gzip.compress(ARRAY.encode()) if suffix else ARRAY.encode())
+    source = open_source(path)
+    assert (source.kind, source.schema.names) == ("jsonl", ["id", "text", "at"])
+    for told in (None, contract(id="int64", text="text", at="text")):
+        table, bad, rows = everything(source, local, told)
+        assert rows == 6
+        assert [str(v) for v in table["id"].to_pylist()] == ["1", "7"]
+        assert table["text"].to_pylist() == ['a, ]} " b', "\u00e9"]
+        assert table["at"].to_pylist() == ['{"x":[1,2]}', None]
+        assert [line for line, _, _ in bad] == [3, 4, 5, 5]
+        assert [raw for _, raw, _ in bad][1:] == ['{"id": 3, "id": 4}', "7", '{"id": 5} {"id": 6}']
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('[{"a": 1}, {"a": 2}', "ends before its array does"),
+        ('[{"a": 1},\n {"a": "2}]', "What line 2 begins is not closed"),
+        ('[{"a": 1}] {"a": 2}', "line 1 cannot be read"),
+        ('[{"a": 1},\n{"a": "' + "x" * 100_000 + '"}]', "line 2 begins an element of more than"),
+    ],
+)
+def test_arrays_that_cannot_be_read(local: Any, tmp_path: Path, monkeypatch: Any, content: str, says: str) -> None:
+    monkeypatch.setattr(json_document, "LONGEST", 50_000)
+    monkeypatch.setattr(json_document, "_BLOCK", 1_000)
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(MalformedText, match=says):
+        everything(open_source(path), local)
+
+
+def test_arrays_and_lines_are_not_mixed(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"a": 1}]')
+    (tmp_path / "b.json").write_text('{"a": 1}\n')
+    with pytest.raises(MalformedText, match="one is an array and one is lines"):
+        open_source(tmp_path)
+
+
+def test_texts_of_typed_sources_stay_texts(local: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = [
+        {"zip": "12345", "n": 1, "both": 1, "flag": "true", "on": "2020-01-01", "blank": "", "note": ""},
+        {"zip": "54321", "n": 2, "both": "2", "flag": "false", "on": "2020-01-02", "blank": 5, "note": "a"},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = ingest(path, tmp_path / "json", engine=local)
+    kinds = {c.name: c.dtype for c in done.contract.columns}
+    assert kinds == {"zip": "text", "n": "int64", "both": "text", "flag": "text", "on": "date", "blank": "int64",
+                     "note": "text"}  # fmt: skip
+    (table,) = done.dataset.reader().read_all(done.dataset.blocks)
+    assert (table["note"].to_pylist(), table["blank"].to_pylist()) == (["", "a"], [None, 5])
+    columns = {"zip": ["12345", "0001"], "on": ["2020-01-01", ""]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    with sqlite3.connect(tmp_path / "t.db") as connection:
+        connection.execute("create table t (zip text, 'on' text)")
+        connection.executemany("insert into t values (?, ?)", zip(*columns.values(), strict=True))
+    connection.close()
+    for name in ("t.parquet", "t.db"):
+        done = ingest(tmp_path / name, tmp_path / f"{name}-out", engine=local)
+        assert [c.dtype for c in done.contract.columns] == ["text", "text"]
+        (table,) = done.dataset.reader().read_all(done.dataset.blocks)
+        assert table.to_pydict() == columns

@@ -144,7 +144,7 @@ def test_any_other_database_through_sqlalchemy(local: Any, lite: Path) -> None:
     assert (found.to_pylist(), lines) == ([{"id": 1, "name": None}, {"id": 600, "name": "é600"}], [1, 2])
     told = "SELECT id AS a FROM sales UNION ALL SELECT 'x' UNION ALL SELECT 7"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("parquetry.foundation.databases._LOOK", 10)
+        patch.setattr("parquetry.foundation.alchemy._LOOK", 10)
         found, lines, bad = everything(open_source(url, query=told), local)
     assert (found.num_rows, lines[-1]) == (951, 952)
     assert [(b["row"], b["raw"]) for b in bad] == [(951, "('x',)")]

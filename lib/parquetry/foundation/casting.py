@@ -1,8 +1,8 @@
 """Texts turned into values as a contract says: the one place where that happens.
 
 Every function gives the values and which of them could be read; none guesses. Arrow does the
-parsing; what it takes more freely than a table should (hexadecimal numbers, the 30th of February
-in a day-first date) is refused here.
+parsing; what it takes more freely than a table should (hexadecimal numbers, ``nan(1)``, a year 0, the
+30th of February in a day-first date) is refused here, whatever other values stand beside it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ _ARROW = {
     "timestamp_utc": pa.timestamp("us", tz="UTC"),
 }
 _PARTS = {"%Y": r"\d{4}", "%m": r"\d{1,2}", "%d": r"\d{1,2}", "%H": r"\d{1,2}", "%M": r"\d{1,2}", "%S": r"\d{1,2}"}
+_FREER = {"int64": ("x", "X"), "float64": ("(",)}
+"""In texts that Arrow takes for numbers: hexadecimal digits, and NaN with a payload."""
+_DAYS = (-719_162, 2_932_896)
+"""The first day of the year 1 and the last of 9999, since 1970: the years that everybody who reads the table knows."""
+_A_DAY = 86_400_000_000
 _GROUPED = {",": ",", ".": r"\.", " ": "[  \u202f]", "'": "['\u2019]"}
 
 
@@ -117,7 +122,9 @@ def _typed(texts: pa.Array, column: Any) -> pa.Array:
 def cast(texts: pa.Array, kind: pa.DataType, pattern: str) -> pa.Array:
     """Texts cast by Arrow; null where it, or the pattern, does not take one."""
     try:
-        return pc.cast(texts, kind)
+        found = pc.cast(texts, kind)
+        if not any(pc.any(pc.match_substring(texts, sign)).as_py() for sign in _FREER.get(pattern, ())):
+            return within_years(found)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
     if kind in (pa.int64(), pa.float64()) or pa.types.is_decimal(kind):
@@ -126,9 +133,25 @@ def cast(texts: pa.Array, kind: pa.DataType, pattern: str) -> pa.Array:
     fits = pc.match_substring_regex(texts, _PATTERNS[pattern])
     texts = pc.if_else(fits, texts, pa.scalar(None, texts.type))
     try:
-        return pc.cast(texts, kind)
+        return within_years(pc.cast(texts, kind))
     except pa.ArrowInvalid:
-        return _cast_uniques(texts, kind)
+        return within_years(_cast_uniques(texts, kind))
+
+
+def within_years(values: Any) -> Any:
+    """Dates and timestamps of the years 1 to 9999; null for others. Other types as they are."""
+    if not (pa.types.is_date32(values.type) or pa.types.is_timestamp(values.type)):
+        return values
+    ticks, a_day = (
+        (values.cast(pa.int32()), 1) if pa.types.is_date32(values.type) else (values.cast(pa.int64()), _A_DAY)
+    )
+    first, last = _DAYS[0] * a_day, (_DAYS[1] + 1) * a_day - 1
+    bounds = pc.min_max(ticks)
+    least, most = bounds["min"].as_py(), bounds["max"].as_py()
+    if least is None or (least >= first and most <= last):
+        return values
+    fits = pc.and_(pc.greater_equal(ticks, first), pc.less_equal(ticks, last))
+    return pc.if_else(fits, values, pa.scalar(None, values.type))
 
 
 def _cast_uniques(texts: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -232,4 +255,7 @@ def _strptime(word: str | None, form: str, *, zoned: bool) -> dt.datetime | None
         return None
     if found is None or (found.tzinfo is None) == zoned:
         return None
-    return found.astimezone(dt.UTC).replace(tzinfo=None) if zoned else found
+    try:
+        return found.astimezone(dt.UTC).replace(tzinfo=None) if zoned else found
+    except OverflowError:  # in UTC it is before the year 1, or after 9999
+        return None

@@ -40,10 +40,11 @@ def _ingest(given: dict[str, Any]) -> Result:
 
 
 def _inferred(given: dict[str, Any], options: dict[str, Any], engine: Any) -> dict[str, Any]:
-    from parquetry.foundation.inference import Rules, infer
+    from parquetry.foundation.inference import infer
     from parquetry.foundation.sources import open_source
+    from parquetry.foundation.ways import Rules
 
-    source = open_source(given["source"], **options)
+    source = open_source(given["source"], engine=engine, **options)
     contract = infer(source, source.pieces(engine), engine, Rules(decimal=given["decimal"]))
     for line in (*source.notes, *contract.lines()):
         print(line)

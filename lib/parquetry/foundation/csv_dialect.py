@@ -6,13 +6,12 @@ What the beginning does not settle is noted, never silently guessed; every findi
 from __future__ import annotations
 
 import codecs
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from parquetry.errors import BadParameter, EmptyDataset, MalformedText
+from parquetry.foundation.csv_header import cells_of, is_header, made_up, usable_names
 from parquetry.foundation.csv_scan import GOOD, Marks, split
 
 SAMPLE = 2**18
@@ -20,7 +19,6 @@ SAMPLE = 2**18
 DELIMITERS = (",", ";", "\t", "|")
 _ROWS = 100
 _SHORT = 2**16
-_LONGEST_NAME = 100
 _TOO_FEW = 16
 """Characters beyond ASCII under which no statistics can tell code pages apart: the commonest one is taken."""
 _BOMS = (
@@ -29,11 +27,6 @@ _BOMS = (
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_VALUE = re.compile(
-    r"\s*([-+]?[\d.,]*\d[\d.,]*([eE][-+]?\d+)?%?|[$€£¥₹]\s?[-+]?[\d.,]*\d|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|"
-    r"true|false|na|n/a|nan|null|\?|)\s*",
-    re.IGNORECASE,
 )
 
 
@@ -317,86 +310,14 @@ def _with_header(dialect: Dialect, text: bytes, name: str, told: Told, *, bom: i
     if header is None and told.names is not None:
         header = [c.strip() for c in cells[0]] == list(told.names)
     if header is None:
-        header, note = _is_header(cells)
+        header, note = is_header(cells)
         notes += [note] if note else []
     after = records.starts.tolist()[1] if len(records.starts) > 1 else len(text)
     start, line = (
         (after, int(records.lines[1]) + 1 if len(records.lines) > 1 else records.line + 1) if header else (0, 1)
     )
     given = tuple(c.strip() for c in cells[0]) if header else ()
-    names = told.names or (usable_names(given, notes) if header else _made_up(cells))
+    names = told.names or (usable_names(given, notes) if header else made_up(cells))
     return replace(
         dialect, names=tuple(names), header=header, start=start + bom, line=line, notes=tuple(notes), given=given
     )
-
-
-def cells_of(record: bytes, dialect: Dialect) -> list[str]:
-    """The values of one record, as text; bytes that its encoding does not know become replacement characters."""
-    text = record.decode("utf-8" if dialect.wide else dialect.encoding, "replace")
-    csv.field_size_limit(2**31 - 1)
-    options: dict[str, Any] = {"delimiter": dialect.delimiter, "quoting": csv.QUOTE_NONE}
-    if dialect.quote:
-        options = {"delimiter": dialect.delimiter, "quotechar": dialect.quote, "escapechar": dialect.escape or None}
-    # As a list of one text, line ends inside of quotation marks stay as they are.
-    return next(csv.reader([text.replace("\0", "")], **options), [""])
-
-
-def _is_header(cells: list[list[str]]) -> tuple[bool, str | None]:
-    """Whether the first record names the columns; and what had to be assumed.
-
-    It does where a text stands over values that are none; it does not where one of its own cells
-    is a value among values.
-    """
-    first, rest = cells[0], cells[1:]
-    if any(len(c) > _LONGEST_NAME for c in first):
-        return False, "no header: the first line holds a long text; say header=True if it names the columns"
-    if not rest:
-        return True, None
-    told_by_text = told_by_value = 0
-    for j, cell in enumerate(first):
-        column = [row[j] for row in rest if j < len(row) and row[j].strip()]
-        values = sum(bool(_VALUE.fullmatch(c)) for c in column)
-        if not column or values < 0.5 * len(column):
-            continue
-        if cell.strip() and _VALUE.fullmatch(cell) is None:
-            told_by_text += 1
-        elif cell.strip():
-            told_by_value += 1
-    if told_by_text and told_by_text >= told_by_value:
-        return True, None
-    if told_by_value:
-        return False, "no header: the first line holds values like those below; say header=True if it names the columns"
-    names = [c.strip() for c in first]
-    if len(set(names)) == len(names) and all(names):
-        return True, "the first line is taken for the names; say header=False if it is a row"
-    return (
-        True,
-        "the first line is taken for the names, though some are empty or the same; say header=False if it is a row",
-    )
-
-
-def _made_up(cells: list[list[str]]) -> tuple[str, ...]:
-    width = max((len(c) for c in cells), key=[len(c) for c in cells].count, default=1)
-    return tuple(f"column_{i}" for i in range(width))
-
-
-def usable_names(given: Sequence[str], notes: list[str]) -> tuple[str, ...]:
-    """Names that are there and differ, upper and lower case aside; what was changed is added to the notes."""
-    taken: set[str] = set()
-    lowered = {g.lower() for g in given}
-    names = []
-    changed = 0
-    for i, name in enumerate(given):
-        new = name or f"column_{i}"
-        count = 2
-        while new.lower() in taken or (new != name and new.lower() in lowered):
-            new, count = f"{name or f'column_{i}'}_{count}", count + 1
-        if new != name:
-            changed += 1
-            if changed <= 5:
-                notes.append(f"column {i + 1}, named {name!r}, is called {new!r}")
-        taken.add(new.lower())
-        names.append(new)
-    if changed > 5:
-        notes.append(f"{changed - 5:,} more columns without a name of their own got one")
-    return tuple(names)

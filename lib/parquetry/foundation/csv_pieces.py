@@ -27,7 +27,7 @@ from parquetry.errors import MalformedText
 from parquetry.foundation import casting
 from parquetry.foundation.csv_cuts import STRETCH, Cut, TextFile, too_long
 from parquetry.foundation.csv_dialect import Dialect
-from parquetry.foundation.csv_scan import GOOD, REASONS, Records, split
+from parquetry.foundation.csv_scan import GOOD, REASONS, Records, freer, split
 from parquetry.foundation.sources import REJECTS, Parsed, Positions, rejects
 
 if TYPE_CHECKING:
@@ -202,11 +202,11 @@ class _Block:
         """Arrow's own parser with the contract's types; None where it refuses anything."""
         try:
             text = self._utf8(self.data)
-            types, marks, nulls, done = _told(contract, self.columns)
+            types, marks, nulls, done = _told(contract, self.columns, freer(text))
             table = self._parse(text, types, marks, nulls)
         except (pa.ArrowInvalid, UnicodeDecodeError):
             return None
-        if table.num_rows != rows:
+        if table.num_rows != rows or not _known_years(table, done):
             return None
         once: list[Records] = [records] if records else []
 
@@ -327,15 +327,16 @@ class _Block:
 
 
 def _told(
-    contract: Contract | None, columns: tuple[str, ...]
+    contract: Contract | None, columns: tuple[str, ...], unsafe: frozenset[str] = frozenset()
 ) -> tuple[dict[str, pa.DataType], list[str], bool, frozenset[str]]:
     """What Arrow's parser is told: types, missing marks, whether texts may be missing; and what is then done.
 
-    It has one list of marks for all columns: those that have others are read as texts.
+    It has one list of marks for all columns: those that have others are read as texts, and so are
+    those of a dtype that it might read more freely than the contract.
     """
     if contract is None:
         return dict.fromkeys(columns, pa.string()), [], False, frozenset()
-    plain = [c for c in contract.columns if casting.plain(c) or casting.plain_boolean(c)]
+    plain = [c for c in contract.columns if (casting.plain(c) and c.dtype not in unsafe) or casting.plain_boolean(c)]
     usual = Counter(tuple(c.missing) for c in plain).most_common(1)
     marks = list(usual[0][0]) if usual else [""]
     direct: list[Column] = [c for c in plain if c.missing == marks]
@@ -345,3 +346,10 @@ def _told(
     types = {c.source_name: c.arrow_type(pa.string()) for c in direct}
     done = set(types) | ({c.source_name for c in texts if c.dtype == "text"} if nulls else set())
     return {**dict.fromkeys(columns, pa.string()), **types}, marks, nulls, frozenset(done)
+
+
+def _known_years(table: pa.Table, done: frozenset[str]) -> bool:
+    """Whether the dates that Arrow has parsed are those that the contract takes."""
+    # To ask a table for a column by name takes as long as it has columns.
+    columns = (column for name, column in zip(table.column_names, table.columns, strict=True) if name in done)
+    return all(casting.within_years(column).null_count == column.null_count for column in columns)

@@ -230,3 +230,19 @@ def split(data: Any, marks: Marks, *, final: bool = True, limit: int = 2**62) ->
     count, consumed, line = _split(buf, marks.delimiter, marks.quote, marks.escape, final, limit, *arrays)
     starts, ends, fields, flags, lines = (a[:count] for a in arrays)
     return Records(starts, ends, fields, flags, lines, int(consumed), int(line))
+
+
+def freer(text: bytes) -> frozenset[str]:
+    """The dtypes whose numbers Arrow's parser might read more freely than a contract, somewhere in a text."""
+    hexadecimal, payload = _freer(np.frombuffer(text, dtype=np.uint8))
+    return frozenset(dtype for dtype, count in (("int64", hexadecimal), ("float64", payload)) if count)
+
+
+@njit(cache=True, nogil=True)
+def _freer(data: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    """How often there is ``0x``, and ``nan(``'s end. It does not stop early: so it takes many bytes at once."""
+    hexadecimal = payload = 0
+    for i in range(1, len(data)):
+        hexadecimal += (data[i] | 32 == 120) & (data[i - 1] == 48)
+        payload += (data[i] == 40) & (data[i - 1] | 32 == 110)
+    return hexadecimal, payload

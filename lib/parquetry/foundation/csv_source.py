@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 EXPANSION = 250
 """How many times larger than itself a compressed file may become; real tables reach 50."""
 _LISTED = 5
+_MANY = 64
+"""Files that one task looks at."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Csv:
         longest: int = LONGEST,
         stretch: int = STRETCH,
         expansion: int = EXPANSION,
+        engine: Engine | None = None,
     ) -> Csv:
         """Look at the beginning of each file.
 
@@ -81,6 +84,8 @@ class Csv:
             Bytes that a piece has about.
         expansion : int, default 250
             How many times larger than itself a compressed file may become.
+        engine : Engine, default None
+            What looks at many files at once; None looks at one after another.
 
         Raises
         ------
@@ -97,7 +102,7 @@ class Csv:
         _, files = storage.list_files(filesystem, path)
         if not files:
             raise EmptyDataset(f"There is no file in {os.fspath(source)}.", fix="Check the path.")
-        texts, empty = _look(filesystem, files, os.fspath(source), told, longest)
+        texts, empty = _look(filesystem, files, os.fspath(source), told, longest, engine)
         if not texts:
             raise EmptyDataset(
                 f"{os.fspath(source)} holds no rows: {len(empty)} empty files.", fix="Check where they come from."
@@ -160,31 +165,56 @@ def _codec(path: str) -> str | None:
 
 
 def _look(
-    filesystem: pafs.FileSystem, files: Sequence[str], source: str, told: Told, longest: int
+    filesystem: pafs.FileSystem, files: Sequence[str], source: str, told: Told, longest: int, engine: Engine | None
 ) -> tuple[list[TextFile], list[str]]:
     """The files with their dialects, and those that hold nothing."""
-    texts: list[TextFile] = []
-    empty: list[str] = []
+    names = [source if len(files) == 1 else file for file in files]
     infos = filesystem.get_file_info(list(files))
-    for file, info in zip(files, infos, strict=True):
-        name = source if len(files) == 1 else file
-        with reading(name), opened(filesystem, file, _codec(file)) as stream:
+    found: list[Dialect | None] = []
+    for file, name in zip(files, names, strict=True):  # the first that holds something tells how the others may be
+        found.append(_LookTask(filesystem, told)((file, name)))
+        if found[-1] is not None:
+            break
+    task, rest = _LookTask(filesystem, told, found[-1]), list(zip(files, names, strict=True))[len(found) :]
+    if engine is not None and len(rest) >= _MANY:
+        groups = [rest[i : i + _MANY] for i in range(0, len(rest), _MANY)]
+        found += [d for group in engine.map(task.all_of, groups, label="look") for d in group]
+    else:
+        found += map(task, rest)
+    texts: list[TextFile] = []
+    for file, name, info, dialect in zip(files, names, infos, found, strict=True):
+        if dialect is not None:
+            if texts:
+                _same_columns(texts[0], dialect, name)
+            texts.append(TextFile(file, name, int(info.size), dialect, longest, told.encoding is None))
+    return texts, [name for name, dialect in zip(names, found, strict=True) if dialect is None]
+
+
+@dataclass(frozen=True)
+class _LookTask:
+    """Looks at a file's beginning; ``first`` is the dialect of the first file."""
+
+    filesystem: pafs.FileSystem
+    told: Told
+    first: Dialect | None = None
+
+    def __call__(self, file: tuple[str, str]) -> Dialect | None:
+        path, name = file
+        with reading(name), opened(self.filesystem, path, _codec(path)) as stream:
             sample = stream.read(SAMPLE)
         try:
-            dialect = _dialect(sample, name, told, texts)
+            return _dialect(sample, name, self.told, self.first)
         except EmptyDataset:
-            empty.append(name)
-            continue
-        if texts:
-            _same_columns(texts[0], dialect, name)
-        texts.append(TextFile(file, name, int(info.size), dialect, longest, told.encoding is None))
-    return texts, empty
+            return None
+
+    def all_of(self, files: Sequence[tuple[str, str]]) -> list[Dialect | None]:
+        """One file after another."""
+        return [self(file) for file in files]
 
 
-def _dialect(sample: bytes, name: str, told: Told, before: Sequence[TextFile]) -> Dialect:
+def _dialect(sample: bytes, name: str, told: Told, first: Dialect | None) -> Dialect:
     """A file's own dialect; few rows say little, so a file with the first one's header is read like it."""
     whole = len(sample) < SAMPLE
-    first = before[0].dialect if before else None
     if first is None or first.wide:
         return detect(sample, name, told, whole=whole)
     # Encoding and line ends are the file's own; an empty file says so here.

@@ -8,51 +8,19 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
-from parquetry.errors import BadParameter, DatabaseUnavailable, DatasetNotFound, ParquetryError, missing
+from parquetry.errors import BadParameter, DatabaseUnavailable, DatasetNotFound, missing
+from parquetry.foundation.alchemy import Alchemy
+from parquetry.foundation.database_common import BATCH, ROW, Bad, Database, Range, quoted_name, refusing, source_of
 
-ROW = "__row__"
-"""The column of row ids that comes with the rows of a table."""
 WAIT_SECONDS = 5.0
 """How long a lock of SQLite is waited for."""
-_BATCH = 32_768
-_LOOK = 10_000  # rows from which the types of another database's columns are told
 _COLUMNS_A_QUERY = 100
 _EXACT = 2**53  # whole numbers up to here are floats as well
-Range = tuple[int, int] | None
-Bad = list[tuple[int, str, str]]
-
-
-class Database(Protocol):
-    """Where tables and queries are read; small and picklable, each call connects anew."""
-
-    @property
-    def shown(self) -> str:
-        """How messages name it; without a password."""
-
-    def tables(self) -> list[str]:
-        """Tables and views that are the user's own."""
-
-    def schema(self, table: str | None, query: str | None) -> tuple[pa.Schema, list[str]]:
-        """The columns of a table or query, and what is worth a note."""
-
-    def has_row_ids(self, table: str | None) -> bool:
-        """Whether the rows of a table are numbered."""
-
-    def bounds(self, table: str) -> tuple[int, int, int]:
-        """The first and the last row id, and how many rows there are."""
-
-    def count(self, table: str | None, query: str | None, rows: Range) -> int:
-        """How many rows a piece has."""
-
-    def stream(
-        self, table: str | None, query: str | None, schema: pa.Schema, rows: Range
-    ) -> Iterator[tuple[pa.Table, Bad]]:
-        """Its rows in batches, with ``ROW`` where ``rows`` is a range; and rows that the driver cannot give."""
 
 
 def open_database(source: str) -> Database:
@@ -72,7 +40,7 @@ def open_database(source: str) -> Database:
         if kind != scheme.lower():
             raise BadParameter(f"{path} is a {kind} database.", fix=f"Write {kind}:///…")
         return _Sqlite(path, source) if kind == "sqlite" else _DuckDb(path, source)
-    return _Alchemy.open(source)
+    return Alchemy.open(source)
 
 
 def _kind_of_file(path: str) -> str | None:
@@ -113,13 +81,13 @@ class _Sqlite:
 
     def schema(self, table: str | None, query: str | None) -> tuple[pa.Schema, list[str]]:
         with self._connected() as connection:
-            cursor = connection.execute(f"SELECT * FROM {_from(table, query)} LIMIT 0")  # noqa: S608 (quoted)
+            cursor = connection.execute(f"SELECT * FROM {source_of(table, query)} LIMIT 0")  # noqa: S608 (quoted)
             names = [d[0] for d in cursor.description]
         fields, notes = [], []
         for start in range(0, len(names), _COLUMNS_A_QUERY):
             part = names[start : start + _COLUMNS_A_QUERY]
-            asked = ", ".join(f"{_KINDS.replace('$', _name(n))}" for n in part)
-            row = self._ask(f"SELECT {asked} FROM {_from(table, query)}")[0]  # noqa: S608
+            asked = ", ".join(f"{_KINDS.replace('$', quoted_name(n))}" for n in part)
+            row = self._ask(f"SELECT {asked} FROM {source_of(table, query)}")[0]  # noqa: S608
             for i, name in enumerate(part):
                 kind, mixed = _sqlite_type(row[5 * i : 5 * i + 5])
                 fields.append(pa.field(name, kind))
@@ -135,11 +103,11 @@ class _Sqlite:
 
     def bounds(self, table: str) -> tuple[int, int, int]:
         row = self._row_id(table)
-        first, last, rows = self._ask(f"SELECT min({row}), max({row}), count(*) FROM {_name(table)}")[0]  # noqa: S608
+        first, last, rows = self._ask(f"SELECT min({row}), max({row}), count(*) FROM {quoted_name(table)}")[0]  # noqa: S608
         return first or 0, last or 0, rows
 
     def count(self, table: str | None, query: str | None, rows: Range) -> int:
-        return int(self._ask(f"SELECT count(*) FROM {_from(table, query)}{self._where(table, rows)}")[0][0])  # noqa: S608
+        return int(self._ask(f"SELECT count(*) FROM {source_of(table, query)}{self._where(table, rows)}")[0][0])  # noqa: S608
 
     def stream(
         self, table: str | None, query: str | None, schema: pa.Schema, rows: Range
@@ -152,10 +120,10 @@ class _Sqlite:
             row = self._row_id(table)
             columns, sample, order = [*columns, str(row)], [*sample, "0"], f" ORDER BY {row}"
             schema = schema.append(pa.field(ROW, pa.int64()))
-        chosen = f"SELECT {', '.join(columns)} FROM {_from(table, query)}{self._where(table, rows)}{order}"  # noqa: S608
+        chosen = f"SELECT {', '.join(columns)} FROM {source_of(table, query)}{self._where(table, rows)}{order}"  # noqa: S608
         told = f"SELECT {', '.join(sample)} UNION ALL SELECT * FROM ({chosen})"  # noqa: S608
         skip = 1
-        with self._adbc() as cursor, _refusing(self.shown):
+        with self._adbc() as cursor, refusing(self.shown):
             cursor.execute(told)
             for batch in cursor.fetch_record_batch():
                 found = pa.Table.from_batches([batch]).slice(skip)
@@ -165,11 +133,11 @@ class _Sqlite:
 
     def _row_id(self, table: str) -> str | None:
         """A name of the row id that no column hides; None where rows have none."""
-        taken = {str(r[1]).lower() for r in self._ask(f"PRAGMA table_info({_name(table)})")}
+        taken = {str(r[1]).lower() for r in self._ask(f"PRAGMA table_info({quoted_name(table)})")}
         free = [n for n in ("rowid", "_rowid_", "oid") if n not in taken]
         for name in free:
             with contextlib.suppress(DatabaseUnavailable):
-                self._ask(f"SELECT {name} FROM {_name(table)} LIMIT 0")  # noqa: S608
+                self._ask(f"SELECT {name} FROM {quoted_name(table)} LIMIT 0")  # noqa: S608
                 return name
         return None
 
@@ -186,7 +154,7 @@ class _Sqlite:
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         with (
-            _refusing(self.shown),
+            refusing(self.shown),
             contextlib.closing(sqlite3.connect(self._uri, uri=True, timeout=WAIT_SECONDS)) as connection,
         ):
             connection.text_factory = lambda b: b.decode("utf-8", "replace")
@@ -198,8 +166,8 @@ class _Sqlite:
             from adbc_driver_sqlite import dbapi
         except ImportError as error:
             raise missing("adbc-driver-sqlite", "sql", "to read SQLite tables") from error
-        with _refusing(self.shown), dbapi.connect(self._uri) as connection, connection.cursor() as cursor:
-            cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(_BATCH)})
+        with refusing(self.shown), dbapi.connect(self._uri) as connection, connection.cursor() as cursor:
+            cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(BATCH)})
             yield cursor
 
     @property
@@ -227,7 +195,7 @@ def _sqlite_type(found: Sequence[int | None]) -> tuple[pa.DataType, str]:
 
 def _sqlite_value(column: pa.Field) -> str:
     """A column of one type, whatever SQLite keeps in it; numbers as text have all of their digits."""
-    name = _name(column.name)
+    name = quoted_name(column.name)
     if column.type == pa.float64():
         return f"CAST({name} AS REAL)"
     if column.type == pa.string():
@@ -250,7 +218,7 @@ class _DuckDb:
 
     def schema(self, table: str | None, query: str | None) -> tuple[pa.Schema, list[str]]:
         with self._connected() as connection:
-            chosen = connection.sql(query or f"SELECT * FROM {_name(str(table))}")  # noqa: S608
+            chosen = connection.sql(query or f"SELECT * FROM {quoted_name(str(table))}")  # noqa: S608
             # A subquery would give columns of one name new ones.
             found = chosen.limit(0).to_arrow_table().rename_columns(chosen.columns).schema
             return pa.schema([pa.field(f.name, _undictionaried(f.type)) for f in found]), []
@@ -262,11 +230,11 @@ class _DuckDb:
         return self._ask(told, table) == [("BASE TABLE",)]
 
     def bounds(self, table: str) -> tuple[int, int, int]:
-        first, last, rows = self._ask(f"SELECT min(rowid), max(rowid), count(*) FROM {_name(table)}")[0]  # noqa: S608
+        first, last, rows = self._ask(f"SELECT min(rowid), max(rowid), count(*) FROM {quoted_name(table)}")[0]  # noqa: S608
         return (first or 0) + 1, (-1 if last is None else last) + 1, rows
 
     def count(self, table: str | None, query: str | None, rows: Range) -> int:
-        return int(self._ask(f"SELECT count(*) FROM {_from(table, query)}{_duck_where(rows)}")[0][0])  # noqa: S608
+        return int(self._ask(f"SELECT count(*) FROM {source_of(table, query)}{_duck_where(rows)}")[0][0])  # noqa: S608
 
     def stream(
         self, table: str | None, query: str | None, schema: pa.Schema, rows: Range
@@ -274,10 +242,10 @@ class _DuckDb:
         # Row ids begin at 0, and rows are numbered from 1.
         row = "" if rows is None else f", rowid + 1 AS {ROW}"
         order = "" if rows is None else " ORDER BY rowid"
-        told = query if table is None else f"SELECT *{row} FROM {_name(table)}{_duck_where(rows)}{order}"  # noqa: S608
+        told = query if table is None else f"SELECT *{row} FROM {quoted_name(table)}{_duck_where(rows)}{order}"  # noqa: S608
         with self._connected() as connection:
             kinds = schema if rows is None else schema.append(pa.field(ROW, pa.int64()))
-            for batch in connection.sql(str(told)).to_arrow_reader(_BATCH):
+            for batch in connection.sql(str(told)).to_arrow_reader(BATCH):
                 yield pa.Table.from_batches([batch]).cast(kinds), []
 
     def _ask(self, sql: str, *values: Any) -> list[Any]:
@@ -289,7 +257,7 @@ class _DuckDb:
     def _connected(self) -> Iterator[Any]:
         import duckdb
 
-        with _refusing(self.shown), contextlib.closing(duckdb.connect(self.path, read_only=True)) as connection:
+        with refusing(self.shown), contextlib.closing(duckdb.connect(self.path, read_only=True)) as connection:
             yield connection
 
 
@@ -299,151 +267,3 @@ def _duck_where(rows: Range) -> str:
 
 def _undictionaried(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-# --- any other ------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Alchemy:
-    url: str
-    shown: str
-
-    @classmethod
-    def open(cls, url: str) -> _Alchemy:
-        try:
-            import sqlalchemy as sa
-        except ImportError as error:
-            raise missing("sqlalchemy", "sql", "to read from databases") from error
-        try:
-            engine = sa.create_engine(url)
-        except sa.exc.NoSuchModuleError as error:
-            raise BadParameter(
-                f"SQLAlchemy knows no such database: {error}.", fix="Check the URL's first word."
-            ) from error
-        except sa.exc.ArgumentError as error:
-            raise BadParameter(f"{url.partition('://')[0]}://… is no database's URL.", why=str(error)) from error
-        except ImportError as error:
-            raise DatabaseUnavailable(
-                f"The driver of {url.partition('://')[0]!r} is not installed.",
-                why=str(error),
-                fix=f"Install the package {getattr(error, 'name', None) or 'that it names'!r}.",
-            ) from error
-        return cls(url, engine.url.render_as_string(hide_password=True))
-
-    def tables(self) -> list[str]:
-        import sqlalchemy as sa
-
-        with self._connected() as connection:
-            seen = sa.inspect(connection)
-            return sorted([*seen.get_table_names(), *seen.get_view_names()])
-
-    def schema(self, table: str | None, query: str | None) -> tuple[pa.Schema, list[str]]:
-        with self._rows(table, query) as result:
-            names, rows = list(result.keys()), result.fetchmany(_LOOK)
-        kinds = [_value_type([row[i] for row in rows]) for i in range(len(names))]
-        note = f"types are those of the first {_LOOK:,} rows; rows that do not fit them are rejected"
-        return pa.schema(list(zip(names, kinds, strict=True))), [note]
-
-    def has_row_ids(self, table: str | None) -> bool:
-        return False
-
-    def bounds(self, table: str) -> tuple[int, int, int]:
-        raise NotImplementedError
-
-    def count(self, table: str | None, query: str | None, rows: Range) -> int:
-        import sqlalchemy as sa
-
-        with self._connected() as connection:
-            told = sa.select(sa.func.count()).select_from(self._chosen(table, query).subquery())
-            return int(connection.execute(told).scalar_one())
-
-    def stream(
-        self, table: str | None, query: str | None, schema: pa.Schema, rows: Range
-    ) -> Iterator[tuple[pa.Table, Bad]]:
-        with self._rows(table, query) as result:
-            while found := result.fetchmany(_BATCH):
-                yield _typed(found, schema)
-
-    def _chosen(self, table: str | None, query: str | None) -> Any:
-        import sqlalchemy as sa
-
-        if query is not None:
-            return sa.text(query).columns()
-        return sa.select(sa.text("*")).select_from(sa.table(str(table)))
-
-    @contextlib.contextmanager
-    def _rows(self, table: str | None, query: str | None) -> Iterator[Any]:
-        import sqlalchemy as sa
-
-        with self._connected() as connection:
-            told = sa.text(query) if query is not None else self._chosen(table, query)
-            yield connection.execution_options(stream_results=True, max_row_buffer=_BATCH).execute(told)
-
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[Any]:
-        import sqlalchemy as sa
-
-        engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool)
-        with _refusing(self.shown), engine.connect() as connection:
-            yield connection
-
-
-def _value_type(values: list[Any]) -> pa.DataType:
-    try:
-        kind = pa.array(values).type
-    except (pa.ArrowException, OverflowError):
-        return pa.string()
-    return pa.string() if pa.types.is_null(kind) else kind
-
-
-def _typed(rows: Sequence[Any], schema: pa.Schema) -> tuple[pa.Table, Bad]:
-    """Rows of Python values as a table; those that do not fit its types by themselves."""
-    try:
-        return _columns(rows, schema), []
-    except (pa.ArrowException, TypeError, OverflowError):
-        good, bad = [], []
-        for i, row in enumerate(rows):
-            try:
-                _columns([row], schema)
-                good.append(row)
-            except (pa.ArrowException, TypeError, OverflowError) as error:
-                bad.append((i, repr(tuple(row)), f"It does not fit the types of the first rows: {error}"))
-        return _columns(good, schema), bad
-
-
-def _columns(rows: Sequence[Any], schema: pa.Schema) -> pa.Table:
-    columns = []
-    for i, f in enumerate(schema):
-        values = [row[i] for row in rows]
-        if pa.types.is_string(f.type):
-            values = [v if v is None or isinstance(v, str) else str(v) for v in values]
-        columns.append(pa.array(values, f.type))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-# --- shared ---------------------------------------------------------------------------------
-@contextlib.contextmanager
-def _refusing(shown: str) -> Iterator[None]:
-    """What a driver says, as a typed error; it never shows the URL's password."""
-    try:
-        yield
-    except ParquetryError:
-        raise
-    except Exception as error:
-        home = type(error).__module__.partition(".")[0]
-        if home not in ("sqlite3", "adbc_driver_manager", "_duckdb", "duckdb", "sqlalchemy"):
-            raise
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        locked = "lock" in said.lower() or "different configuration" in said
-        raise DatabaseUnavailable(
-            f"{shown} refused what was asked of it.",
-            why=f"{type(error).__name__}: {said}",
-            fix="Close whatever writes to it, and try again." if locked else "Check the URL, the query and the rights.",
-        ) from error
-
-
-def _from(table: str | None, query: str | None) -> str:
-    return _name(table) if table is not None else f"({query})"
-
-
-def _name(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'

@@ -8,12 +8,10 @@ text and says so.
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,95 +19,21 @@ import pyarrow.compute as pc
 
 from parquetry.errors import EmptyDataset
 from parquetry.foundation import casting
+from parquetry.foundation.conclusions import concluded
 from parquetry.foundation.contract import Column, Contract
-from parquetry.foundation.sources import Piece, Source
+from parquetry.foundation.sources import WRITTEN, Piece, Source
+from parquetry.foundation.ways import CATEGORIES, Rules, Seen, ways
 
 if TYPE_CHECKING:
     from parquetry.engine import Engine
 
-MARKS = ("NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "Null", "null", "None", "?", "-", "#N/A", "#NA", "<NA>")
-"""What may stand for a missing value beside nothing at all; only in columns whose other values are no texts."""
-CATEGORIES = 20
-"""Columns of at most so many distinct texts have them listed in ``seen``."""
-_SIGNS = ("$", "€", "£", "¥", "₹", "%")
 _FIRST = 256
 _LOOKED_AT = 16 * 2**20
 _LEADING_ZERO = r"^[+-]?0\d"
 _NUMBER_LIKE = r"^[-+(]?\s*[$€£¥₹%]?\s*[-+]?[\d., \x{a0}\x{202f}'\x{2019}]*\d[\d.,]*([eE][-+]?\d+)?\s*[$€£¥₹%]?\)?$"
 _DATE_LIKE = r"^(\d{1,4}|[A-Za-z]{3,9})[-/. ](\d{1,2}|[A-Za-z]{3,9}),?[-/. ]\d{2,4}( \d.*)?$"
+_DATES = ("date", "timestamp")  # and "dated …"
 _DIGITS = r"^[+-]?(0|[1-9]\d*)$"
-
-
-@dataclass
-class Seen:
-    """What was seen of one column so far.
-
-    Attributes
-    ----------
-    rows, missing : int
-    marks : dict of str to int
-        How often each mark stood for a missing value.
-    ways : dict of str to (least, greatest)
-        The ways of reading that every value fits.
-    values : list of str or None
-        Its distinct texts; None where they are too many.
-    kind : pyarrow.DataType or None
-        Of a typed source.
-    """
-
-    rows: int = 0
-    missing: int = 0
-    marks: dict[str, int] = field(default_factory=dict)
-    ways: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    values: list[str] | None = field(default_factory=list)
-    kind: pa.DataType | None = None
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a contract is inferred.
-
-    Attributes
-    ----------
-    marks : tuple of str
-        Beside nothing at all.
-    decimal : str, default None
-        The decimal mark, where the user says it.
-    beyond_64_bits : str, default "text"
-        The dtype of integers that do not fit 64 bits; ``float64`` loses digits.
-    """
-
-    marks: tuple[str, ...] = MARKS
-    decimal: str | None = None
-    beyond_64_bits: str = "text"
-
-
-@lru_cache(maxsize=1)
-def ways() -> dict[str, Column]:
-    """Every way of reading a text, by name, the plainest first."""
-    plain = ("bool", "int64", "float64", "date", "timestamp", "timestamp_utc")
-    found = {dtype: Column(name="x", dtype=dtype, missing=[]) for dtype in plain}
-    marks = ((".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (".", ""))
-    for sign, (decimal, thousands), dtype in product(("", *_SIGNS), marks, ("int64", "float64")):
-        if sign or (decimal, thousands) != (".", ""):
-            name = f"{dtype} {sign} {decimal} {thousands}"
-            strip = [sign] if sign else []
-            found[name] = Column(name="x", dtype=dtype, decimal=decimal, thousands=thousands, strip=strip, missing=[])  # type: ignore[arg-type]
-    for form in _formats():
-        dtype = "timestamp" if "%H" in form or "%I" in form else "date"
-        found[f"dated {form}"] = Column(name="x", dtype=dtype, date_format=form, missing=[])
-    return found
-
-
-def _formats() -> Iterator[str]:
-    times = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-    for (a, b), mark, time in product((("%d", "%m"), ("%m", "%d")), "/-.", times):
-        yield f"{a}{mark}{b}{mark}%Y{time}"
-    for mark, time in product("/.", times[:3]):
-        yield f"%Y{mark}%m{mark}%d{time}"
-    for (a, b), mark in product((("%d", "%m"), ("%m", "%d")), "/-."):
-        yield f"{a}{mark}{b}{mark}%y"
-    yield from ("%d-%b-%Y", "%d %b %Y", "%d-%b-%y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")
 
 
 def infer(source: Source, pieces: Sequence[Piece], engine: Engine, rules: Rules | None = None) -> Contract:
@@ -124,7 +48,9 @@ def infer(source: Source, pieces: Sequence[Piece], engine: Engine, rules: Rules 
     seen = None
     bundles = list(bundled(pieces))
     if bundles:
-        seen = engine.reduce(_InferTask(chosen), merged, bundles, label="ingest-infer")
+        seen = engine.reduce(
+            _InferTask(chosen, typed=source.kind not in WRITTEN), merged, bundles, label="ingest-infer"
+        )
     if seen is None or not any(s.rows for s in seen.values()):
         raise EmptyDataset(
             f"{', '.join(source.files[:3]) or 'The source'} has a header and no rows that can be read.",
@@ -150,35 +76,41 @@ def bundled(pieces: Sequence[Piece], most: int = 64 * 2**20) -> Iterator[tuple[P
 @dataclass(frozen=True)
 class _InferTask:
     rules: Rules
+    typed: bool = False
 
     def __call__(self, pieces: Sequence[Piece]) -> dict[str, Seen]:
         total: dict[str, Seen] | None = None
-        for table in _gathered(pieces):
-            found = {name: look(table.column(name), self.rules) for name in table.column_names}
+        for table, strings in _gathered(pieces):
+            found = {name: self._look(table.column(name), quoted=name in strings) for name in table.column_names}
             total = found if total is None else merged(total, found)
         return total or {}
 
+    def _look(self, column: pa.ChunkedArray, *, quoted: bool) -> Seen:
+        return _look_typed(column.combine_chunks()) if self.typed else look(column, self.rules, quoted=quoted)
 
-def _gathered(pieces: Sequence[Piece]) -> Iterator[pa.Table]:
-    """The pieces' tables, small ones put together: to look at one has a price of its own."""
+
+def _gathered(pieces: Sequence[Piece]) -> Iterator[tuple[pa.Table, set[str]]]:
+    """The pieces' tables with their columns of texts, small ones put together: each look has a price of its own."""
     waiting: list[pa.Table] = []
     nbytes = 0
+    strings: set[str] = set()
     for piece in pieces:
         for parsed in piece.read(None):
             if waiting and parsed.table.schema != waiting[0].schema:
-                yield pa.concat_tables(waiting)
-                waiting, nbytes = [], 0
+                yield pa.concat_tables(waiting), strings
+                waiting, nbytes, strings = [], 0, set()
             waiting.append(parsed.table)
+            strings |= parsed.strings
             nbytes += parsed.table.nbytes
             if nbytes >= _LOOKED_AT:
-                yield pa.concat_tables(waiting)
-                waiting, nbytes = [], 0
+                yield pa.concat_tables(waiting), strings
+                waiting, nbytes, strings = [], 0, set()
     if waiting:
-        yield pa.concat_tables(waiting)
+        yield pa.concat_tables(waiting), strings
 
 
-def look(column: pa.ChunkedArray, rules: Rules) -> Seen:
-    """What one batch of one column shows."""
+def look(column: pa.ChunkedArray, rules: Rules, *, quoted: bool = False) -> Seen:
+    """What one batch of one column shows; ``quoted`` where its source says of some values that they are texts."""
     array = column.combine_chunks()
     if not pa.types.is_string(array.type):
         return _look_typed(array)
@@ -189,7 +121,10 @@ def look(column: pa.ChunkedArray, rules: Rules) -> Seen:
     marks = {c["values"]: c["counts"] for c in counts}
     values = trimmed.filter(pc.invert(gone))
     missing = len(array) - len(values)
-    return Seen(len(array), missing, marks, _fitting(values), _distinct(values))
+    fitting = _fitting(values)
+    if quoted:  # a text of digits is a text; but JSON has no other way of writing a date
+        fitting = {way: bounds for way, bounds in fitting.items() if way.startswith(_DATES)}
+    return Seen(len(array), missing, marks, fitting, _distinct(values), quoted=quoted)
 
 
 def _look_typed(array: pa.Array) -> Seen:
@@ -302,6 +237,7 @@ def merged(left: dict[str, Seen], right: dict[str, Seen]) -> dict[str, Seen]:
         both = {w: (_least(b[0], more.ways[w][0]), _greatest(b[1], more.ways[w][1]))
                 for w, b in seen.ways.items() if w in more.ways}  # fmt: skip
         seen.ways = both
+        seen.quoted |= more.quoted
         values = None if seen.values is None or more.values is None else sorted({*seen.values, *more.values})
         seen.values = values if values is not None and len(values) <= CATEGORIES else None
     return left
@@ -313,104 +249,3 @@ def _least(a: Any, b: Any) -> Any:
 
 def _greatest(a: Any, b: Any) -> Any:
     return b if a is None else a if b is None else max(a, b)
-
-
-def concluded(seen: dict[str, Seen], rules: Rules) -> Contract:
-    """What was seen of all columns, as a contract."""
-    commas = rules.decimal or _proven_decimal(seen.values())
-    return Contract(columns=[_column(name, s, commas, rules) for name, s in seen.items()])
-
-
-def _column(name: str, seen: Seen, decimal: str | None, rules: Rules) -> Column:
-    if seen.kind is not None:
-        return _typed_column(name, seen)
-    way, note = _decided(seen, decimal, rules)
-    template = ways()[way] if way else Column(name="x")
-    if way is None:
-        empty = seen.marks.get("", 0)
-        shown = {"missing": empty, **({"values": seen.values} if seen.values else {})}
-        return Column(name=name, nullable=empty > 0 or not seen.rows, note=note, seen=shown)
-    marks = ["", *sorted(m for m in seen.marks if m)]
-    least, greatest = seen.ways[way]
-    shown = {"missing": seen.missing, "min": _plain(least), "max": _plain(greatest)}
-    changes = {"name": name, "missing": marks, "nullable": seen.missing > 0, "note": note, "seen": shown}
-    return template.model_copy(update=changes)
-
-
-def _typed_column(name: str, seen: Seen) -> Column:
-    known = [d for d in ("int64", "float64", "bool", "date", "timestamp", "timestamp_utc")
-             if casting.arrow_type(d) == seen.kind]  # fmt: skip
-    least, greatest = seen.ways.get("own", (None, None))
-    shown = {"missing": seen.missing, **({} if least is None else {"min": _plain(least), "max": _plain(greatest)})}
-    return Column(name=name, dtype=(known or ["own"])[0], missing=[], nullable=seen.missing > 0, seen=shown)
-
-
-def _decided(  # noqa: PLR0911 (one way after another)
-    seen: Seen, decimal: str | None, rules: Rules
-) -> tuple[str | None, str | None]:
-    """The way in which a column is read, None for text; and what was not settled."""
-    left = seen.ways
-    if seen.missing == seen.rows:
-        return None, "no values"
-    if "bool" in left or "int64" in left:
-        return ("bool" if "bool" in left else "int64"), None
-    if "digits" in left and rules.beyond_64_bits == "text":
-        return None, "integers beyond 64 bits; dtype: float64 would lose digits"
-    if "float64" in left:
-        grouped = "int64  , ." in left
-        if decimal == "," and grouped and rules.decimal is None:
-            return None, "numbers whose points may be decimal or thousands; say thousands: '.' or decimal: '.'"
-        return ("int64  , ." if decimal == "," and grouped else "float64"), None
-    for way in ("date", "timestamp", "timestamp_utc"):
-        if way in left:
-            return way, None
-    return _decided_numbers(left, decimal) if _any_number(left) else _decided_dates(left)
-
-
-def _any_number(left: dict[str, Any]) -> bool:
-    return any(w.startswith(("int64 ", "float64 ")) for w in left)
-
-
-def _decided_numbers(left: dict[str, Any], decimal: str | None) -> tuple[str | None, str | None]:
-    names = [w for w in ways() if w in left and w.startswith(("int64 ", "float64 "))]
-    by_comma = [w for w in names if ways()[w].decimal == ","]
-    by_point = [w for w in names if ways()[w].decimal == "."]
-    if decimal == ",":
-        by_point = [] if by_comma else by_point
-    elif decimal == ".":
-        by_comma = [] if by_point else by_comma
-    if by_comma and by_point and not _same(left, by_comma, by_point):
-        return None, "numbers whose commas may be decimal or thousands; say decimal: ',' or thousands: ','"
-    chosen = by_point or by_comma
-    return min(chosen, key=lambda w: (len(ways()[w].thousands), ways()[w].dtype != "int64")), None
-
-
-def _same(left: dict[str, Any], a: list[str], b: list[str]) -> bool:
-    """Whether two groups of ways read the same least and greatest values: no mark stands in any number."""
-    return {left[w] for w in a} == {left[w] for w in b}
-
-
-def _decided_dates(left: dict[str, Any]) -> tuple[str | None, str | None]:
-    forms = [w.removeprefix("dated ") for w in ways() if w in left and w.startswith("dated ")]
-    if not forms:
-        return None, None
-    swapped = forms[0].translate(str.maketrans("dm", "md"))
-    if swapped in forms and swapped != forms[0] and left[f"dated {swapped}"] is not None:
-        return None, f"dates in which day and month could be either way; say date_format: '{forms[0]}' or '{swapped}'"
-    return f"dated {forms[0]}", None
-
-
-def _proven_decimal(seen: Any) -> str | None:
-    """The decimal mark that columns of marked numbers prove; None where none does, or both are proven."""
-    proven = set()
-    for s in seen:
-        if s.kind is not None or "int64" in s.ways or s.missing == s.rows:
-            continue
-        marked = [ways()[w].decimal for w in s.ways if w.startswith(("int64 ", "float64 "))]
-        if marked and len(set(marked)) == 1 and "float64" not in s.ways:
-            proven.add(marked[0])
-    return proven.pop() if len(proven) == 1 else None
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, dt.date) else value if isinstance(value, int | float) else str(value)

@@ -8,28 +8,19 @@ rows quarantined, or nothing is written.
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from parquetry.commit import Part, PartWriter
 from parquetry.dataset import Dataset
 from parquetry.engine import borrowed_engine
-from parquetry.errors import BadParameter, BadRows, EmptyDataset, RowsUnaccounted
-from parquetry.foundation.contract import Applied, Contract, as_contract
-from parquetry.foundation.inference import Rules, bundled, infer
-from parquetry.foundation.quarantine import FolderWrite, opened_output, output, remove_parts, writing
-from parquetry.foundation.sources import REJECTS, Parsed, Piece, Source, open_source, rejects
-from parquetry.foundation.uniqueness import KeyFiles, hash_ranges, keyed
-
-if TYPE_CHECKING:
-    from parquetry.commit import CommittedWrite
-    from parquetry.engine import Engine
+from parquetry.errors import BadParameter
+from parquetry.foundation.contract import Contract, as_contract
+from parquetry.foundation.inference import bundled, infer
+from parquetry.foundation.ingest_work import Limit, Work, written
+from parquetry.foundation.quarantine import opened_output, output
+from parquetry.foundation.sources import Piece, Source, open_source
+from parquetry.foundation.ways import Rules
 
 ON_BAD = ("quarantine", "fail")
 _SHOWN = 10
@@ -124,8 +115,8 @@ def ingest(
         The most rows that may be quarantined: a number, or a share as ``"1%"``.
     format : {"delta", "parquet"}, default "delta"
     mode : {"fail", "append", "overwrite"}, default "fail"
-        What becomes of a table that is there; ``"append"`` is for Delta only, and keys that must be
-        unique are then compared among the new rows alone.
+        What becomes of a table that is there; ``"append"`` is for Delta only. Keys that must be unique are
+        then compared with those of the rows that are there when the ingest begins, which stay as they are.
     quarantine : path or URL, default None
         Where rejected rows go; None for ``to`` with ``-quarantine`` behind it.
     decimal : {".", ","}, default None
@@ -151,14 +142,15 @@ def ingest(
     given = as_contract(contract)
     aside = os.fspath(quarantine) if quarantine is not None else f"{os.fspath(to).rstrip('/')}-quarantine"
     accepted, rejected = output(to, format, mode), output(aside, format, mode)
-    opened = open_source(source, **options) if isinstance(source, str | os.PathLike) else source
-    if given is not None:
-        given.arrow_schema(opened.schema)
     with borrowed_engine(engine) as chosen:
+        opened = open_source(source, engine=chosen, **options) if isinstance(source, str | os.PathLike) else source
+        if given is not None:
+            given.arrow_schema(opened.schema)
         pieces = opened.pieces(chosen)
         agreed = given or infer(opened, pieces, chosen, Rules(decimal=decimal))
-        work = _Work(chosen, list(bundled(pieces)), agreed, limit)
-        total = _written(work, agreed.arrow_schema(opened.schema), accepted, rejected)
+        present = opened_output(to) if agreed.keys and mode == "append" and getattr(accepted, "exists", False) else None
+        work = Work(chosen, list(bundled(pieces)), agreed, limit, present)
+        total = written(work, agreed.arrow_schema(opened.schema), accepted, rejected)
     aside_set = opened_output(aside) if total.rejected else None
     reasons = dict(sorted(total.reasons.items(), key=lambda item: (-item[1], item[0])))
     return Ingested(
@@ -176,296 +168,3 @@ def _latest_notes(source: Source, pieces: Sequence[Piece]) -> tuple[str, ...]:
             first.setdefault(text.name, text.dialect.notes)
     later = [f"{name}: {note}" for name, notes in first.items() for note in notes if "after the beginning" in note]
     return (*source.notes, *later[:5])
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How many bad rows are too many.
-
-    Attributes
-    ----------
-    count, share : int and float, default None
-    first : bool
-        Whether the first bad row is told, as it is one too many.
-    """
-
-    count: int | None = None
-    share: float | None = None
-    first: bool = False
-
-    @classmethod
-    def of(cls, given: float | str | None, *, first: bool) -> Limit:
-        """A limit from ``100``, ``0.01`` or ``"1%"``."""
-        if given is None:
-            return cls()
-        text = str(given).strip()
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text)
-        if match is None or isinstance(given, bool):
-            raise BadParameter(f"max_bad={given!r} is no limit.", fix="Pass a number of rows, or a share as '1%'.")
-        value = float(match[1])
-        if match[2] or not value.is_integer():
-            share = value / 100 if match[2] else value
-            if share > 1:
-                raise BadParameter(f"max_bad={given!r} is more than all rows.", fix="Pass a share as '1%'.")
-            return cls(None, share, first)
-        return cls(int(value), None, first)
-
-    def exceeded(self, bad: int, rows: int | None) -> bool:
-        """Whether so many are too many; a share is judged when all rows are known."""
-        if self.count is not None and bad > self.count:
-            return True
-        return self.share is not None and rows is not None and bad > self.share * rows
-
-
-@dataclass
-class Outcome:
-    """What one task, or all of them, did."""
-
-    rows_in: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    parts: list[Part] = field(default_factory=list)
-    aside: list[Part] = field(default_factory=list)
-    first: str | None = None
-    keys: int = 0
-
-    def add(self, other: Outcome) -> None:
-        """Take another's counts and parts."""
-        self.rows_in += other.rows_in
-        self.accepted += other.accepted
-        self.rejected += other.rejected
-        self.reasons.update(other.reasons)
-        self.parts += other.parts
-        self.aside += other.aside
-        self.first = self.first or other.first
-        self.keys += other.keys
-
-
-@dataclass(frozen=True)
-class _Work:
-    engine: Engine
-    bundles: list[tuple[Piece, ...]]
-    contract: Contract
-    limit: Limit
-
-
-class _AllGood(Exception):
-    """No error: the way to leave a write that nothing came of."""
-
-    def __init__(self, total: Outcome) -> None:
-        self.total = total
-
-
-def _written(
-    work: _Work, schema: pa.Schema, accepted: CommittedWrite | FolderWrite, rejected: CommittedWrite | FolderWrite
-) -> Outcome:
-    """Write both tables: what is set aside appears first, so no accepted row is seen without it."""
-    done: list[Outcome] = []
-
-    def write(writer: PartWriter) -> list[Part]:
-        def write_aside(aside: PartWriter) -> list[Part]:
-            done.append(_run(work, writer, aside))
-            if not done[0].rejected and getattr(rejected, "mode", "fail") != "overwrite":
-                raise _AllGood(done[0])
-            return done[0].aside
-
-        try:
-            with writing(rejected.folder):
-                rejected.run(REJECTS, write_aside)
-        except _AllGood as good:
-            return good.total.parts
-        return done[0].parts
-
-    with writing(accepted.folder):
-        accepted.run(schema, write)
-    return done[0]
-
-
-def _run(work: _Work, writer: PartWriter, aside: PartWriter) -> Outcome:
-    keys = KeyFiles(writer.filesystem, writer.folder, writer.token) if work.contract.keys else None
-    # Measures seldom repeat: looking for their distinct values costs a tenth of the whole and saves nothing.
-    coded = tuple(f.name for f in writer.schema if not pa.types.is_floating(f.type) and not pa.types.is_integer(f.type))
-    writer = replace(writer, dictionary=coded)
-    task = _IngestTask(work.contract, writer, aside, keys, stop=work.limit.first)
-    outcomes: list[Outcome] = []
-    total = Outcome()
-    for outcome in work.engine.map(task, list(enumerate(work.bundles)), label="ingest") if work.bundles else ():
-        outcomes.append(outcome)
-        total.add(outcome)
-        _check_limit(work.limit, total, None)
-    if keys is not None:
-        total = _without_doubles(work, task, keys, outcomes, total.keys)
-    _check_limit(work.limit, total, total.rows_in)
-    _reconcile(total)
-    return total
-
-
-def _without_doubles(work: _Work, task: _IngestTask, keys: KeyFiles, outcomes: list[Outcome], count: int) -> Outcome:
-    """Find the rows whose key has been there before, and write their bundles anew without them."""
-    ranges = hash_ranges(count, len(work.bundles))
-    found = {b for bundles in work.engine.map(keys.find_doubles, ranges, label="ingest-unique") for b in bundles}
-    again = replace(task, ranges=len(ranges))
-    if found:
-        items = [(i, work.bundles[i]) for i in sorted(found)]
-        for (i, _), outcome in zip(items, work.engine.map(again, items, label="ingest-again"), strict=True):
-            remove_parts(task.writer.filesystem, task.writer.folder, outcomes[i].parts)
-            remove_parts(task.aside.filesystem, task.aside.folder, outcomes[i].aside)
-            outcomes[i] = outcome
-    keys.remove(len(work.bundles), len(ranges))
-    total = Outcome()
-    for outcome in outcomes:
-        total.add(outcome)
-    return total
-
-
-def _check_limit(limit: Limit, total: Outcome, rows: int | None) -> None:
-    if not limit.exceeded(total.rejected, rows):
-        return
-    if limit.first:
-        raise BadRows(
-            f"{total.first}", fix="Mend the row or the contract, or set such rows aside with on_bad='quarantine'."
-        )
-    allowed = f"{limit.share:.4g} of all rows" if limit.share is not None else f"{limit.count:,} rows"
-    common = "; ".join(f"{count:,} x {reason}" for reason, count in total.reasons.most_common(3))
-    raise BadRows(
-        f"{total.rejected:,} of {total.rows_in:,} rows break the contract; max_bad allows {allowed}.",
-        why=f"{common}. The first: {total.first}",
-        fix="Mend the source or the contract, or raise max_bad.",
-    )
-
-
-def _reconcile(total: Outcome) -> None:
-    written = sum(p.rows for p in total.parts), sum(p.rows for p in total.aside)
-    if total.rows_in != total.accepted + total.rejected or written != (total.accepted, total.rejected):
-        raise RowsUnaccounted(
-            f"{total.rows_in:,} rows in, but {total.accepted:,} accepted and {total.rejected:,} quarantined "
-            f"({written[0]:,} and {written[1]:,} written).",
-            why="Every row must be accounted for.",
-            fix="Nothing was written. Please report it with the file.",
-        )
-    if not total.rows_in:
-        raise EmptyDataset("The source has a header and no rows.", fix="Check the files.")
-
-
-@dataclass(frozen=True)
-class _IngestTask:
-    """Reads a bundle of pieces, and writes what is accepted and what is not."""
-
-    contract: Contract
-    writer: PartWriter
-    aside: PartWriter
-    keys: KeyFiles | None
-    stop: bool
-    ranges: int = 0
-
-    def __call__(self, numbered: tuple[int, tuple[Piece, ...]]) -> Outcome:
-        index, pieces = numbered
-        outcome = Outcome()
-        hashes: list[pa.Table] = []
-        doubles = self.keys.doubles(index, self.ranges) if self.keys is not None and self.ranges else {}
-        rejected = _Rejected(self.aside, index)
-        with writing(self.writer.folder):
-            outcome.parts = self.writer.write(index, self._accepted(pieces, outcome, rejected, hashes, doubles))
-            outcome.aside = rejected.finish()
-            if self.keys is not None and not self.ranges:
-                outcome.keys = self.keys.write_keys(index, hashes)
-        return outcome
-
-    def _accepted(
-        self,
-        pieces: Sequence[Piece],
-        outcome: Outcome,
-        rejected: _Rejected,
-        hashes: list[pa.Table],
-        doubles: dict[int, int],
-    ) -> Iterator[pa.Table]:
-        first_row = 0
-        for piece in pieces:
-            for parsed in piece.read(self.contract):
-                applied = self.contract.apply(parsed, piece.file)
-                rows = applied.accepted.num_rows
-                if self.keys is not None and not self.ranges:
-                    hashes.append(keyed(applied.accepted, self.contract.keys, first_row))
-                if doubles:
-                    applied = _drop(applied, parsed, piece.file, first_row, doubles, self.contract.keys)
-                first_row += rows
-                _account(outcome, applied, parsed, piece.file)
-                rejected.add(applied.rejected)
-                if self.stop and outcome.first:
-                    return
-                yield applied.accepted
-
-
-def _drop(
-    applied: Applied,
-    parsed: Parsed,
-    file: str,
-    first_row: int,
-    doubles: dict[int, int],
-    keys: Sequence[tuple[str, ...]],
-) -> Applied:
-    """The same without the rows whose key has been there before."""
-    here = np.array(
-        sorted(r for r in doubles if first_row <= r < first_row + applied.accepted.num_rows), dtype=np.int64
-    )
-    if not len(here):
-        return applied
-    at = applied.kept[here - first_row]
-    reasons = [f"{', '.join(keys[doubles[r]])}: not the first with its value" for r in here.tolist()]
-    rejected = pa.concat_tables([applied.rejected, rejects(file, parsed.lines(at), parsed.raw(at), reasons)])
-    stay = np.ones(applied.accepted.num_rows, dtype=bool)
-    stay[here - first_row] = False
-    return Applied(applied.accepted.filter(pa.array(stay)), rejected.sort_by("row"), applied.kept[stay])
-
-
-def _account(outcome: Outcome, applied: Applied, parsed: Parsed, file: str) -> None:
-    accepted, rejected = applied.accepted.num_rows, applied.rejected.num_rows
-    if accepted + rejected != parsed.rows_in:
-        raise RowsUnaccounted(
-            f"{file}: {parsed.rows_in:,} rows in, but {accepted:,} accepted and {rejected:,} rejected.",
-            why="Every row must be accounted for.",
-            fix="Nothing was written. Please report it with the file.",
-        )
-    outcome.rows_in += parsed.rows_in
-    outcome.accepted += accepted
-    outcome.rejected += rejected
-    if rejected:
-        outcome.reasons.update(_short(r) for r in applied.rejected["reason"].to_pylist())
-        if outcome.first is None:
-            row = applied.rejected.slice(0, 1).to_pylist()[0]
-            outcome.first = (
-                f"{row['file']}, line {row['row']:,} cannot be taken: {row['reason']}. It reads {row['raw'][:80]!r}."
-            )
-
-
-def _short(reason: str) -> str:
-    """A reason without what differs from row to row, so that there are few."""
-    return re.sub(r"Found: \d+", "Found: another", reason)
-
-
-class _Rejected:
-    """Rejected rows on their way into files: written in batches, so that many of them take no more memory."""
-
-    def __init__(self, writer: PartWriter, index: int) -> None:
-        self._writer, self._index = writer, index
-        self._waiting: list[pa.Table] = []
-        self._parts: list[Part] = []
-        self._nbytes = 0
-
-    def add(self, table: pa.Table) -> None:
-        """Take some."""
-        if table.num_rows:
-            self._waiting.append(table)
-            self._nbytes += table.nbytes
-            if self._nbytes > 2**26:
-                self._flush()
-
-    def _flush(self) -> None:
-        self._parts += self._writer.write(self._index, self._waiting)
-        self._waiting, self._nbytes = [], 0
-
-    def finish(self) -> list[Part]:
-        """Write the rest; the parts."""
-        self._flush()
-        return self._parts

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Positions = npt.NDArray[np.int64]
 
+WRITTEN = ("csv", "jsonl", "excel")
+"""Kinds of sources whose values are written as texts: what they are is inferred. All others have types of their own."""
+
 REJECTS: pa.Schema = pa.schema(
     [("file", pa.string()), ("row", pa.int64()), ("raw", pa.string()), ("reason", pa.string())]
 )
@@ -67,6 +70,9 @@ class Parsed:
         The raw text of some rows of ``table``, by their positions in it.
     done : frozenset of str
         Columns whose values are the contract's already: its types, its missing values.
+    strings : frozenset of str
+        Of a source that tells texts from numbers, the columns in which this batch has a text: its
+        digits are no number, nor is ``true`` a truth value, unless a contract says so.
     """
 
     table: pa.Table
@@ -75,6 +81,7 @@ class Parsed:
     lines: Callable[[Positions], Positions]
     raw: Callable[[Positions], list[str]]
     done: frozenset[str] = frozenset()
+    strings: frozenset[str] = frozenset()
 
 
 @runtime_checkable
@@ -98,8 +105,8 @@ class Piece(Protocol):
         Parameters
         ----------
         contract : Contract or None
-            None while a contract is inferred. With one, a source may give columns of the
-            contract's types where its own parser finds exactly the values that the contract would.
+            None while a contract is inferred. With one, a source may give columns of the contract's
+            types where its own parser finds exactly the values that the contract would.
         """
 
 
@@ -127,7 +134,7 @@ class Source(Protocol):
         """Its pieces in order; what has to be read to find them is read by the engine."""
 
 
-def open_source(source: str | os.PathLike[str], **options: Any) -> Source:
+def open_source(source: str | os.PathLike[str], *, engine: Engine | None = None, **options: Any) -> Source:
     """Open what is to be ingested.
 
     Parameters
@@ -136,6 +143,8 @@ def open_source(source: str | os.PathLike[str], **options: Any) -> Source:
         A file, a folder or a glob of text tables (``.csv``, ``.tsv``, ``.txt``; also ``.gz``,
         ``.zst``, ``.bz2``), JSON lines, an Excel workbook, Parquet, a Delta table, a database
         file, or a database's URL (``sqlite:///…``, ``duckdb:///…``).
+    engine : Engine, default None
+        What looks at the beginnings of many text tables; None looks at one after another.
     **options
         What the kind of source understands (``delimiter=`` of a text table, ``sheet=`` of a
         workbook …); None counts as not given.
@@ -152,6 +161,8 @@ def open_source(source: str | os.PathLike[str], **options: Any) -> Source:
         raise BadParameter(f"kind={kind!r} is no kind of source.", why=did_you_mean(kind, _HOMES))
     module, name = _HOMES[kind]
     home = getattr(importlib.import_module(f"parquetry.foundation.{module}"), name)
+    if kind == "csv" and engine is not None:
+        given["engine"] = engine
     opened: Source = home.open(source, **given)
     return opened
 

@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from parquetry.errors import BadParameter, CorruptBlock, DatasetNotFound, EmptyDataset, WrongColumnType, did_you_mean
-from parquetry.foundation.databases import ROW, Database, open_database
+from parquetry.foundation.database_common import ROW, Database
+from parquetry.foundation.databases import open_database
 from parquetry.foundation.sources import Parsed, Piece, Positions, rejects
 from parquetry.foundation.tables import as_json, kept_schema
 

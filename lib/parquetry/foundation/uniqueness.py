@@ -2,14 +2,16 @@
 
 Each task leaves 128-bit hashes of its rows' keys beside the table; ranges of hashes are then
 looked through one by one, and of rows with one key all but the first are named. Only the pieces
-that hold such rows are written anew.
+that hold such rows are written anew. Rows that a table holds already, when others are added to it,
+come before all of these and are left as they are.
 """
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,13 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from numba import njit
 
+from parquetry.errors import SchemaDrift
 from parquetry.rows import GOLDEN, finalized
+
+if TYPE_CHECKING:
+    from parquetry.dataset import Block, Dataset
+    from parquetry.engine import Engine
+    from parquetry.reading import Reader
 
 _KEYS: pa.Schema = pa.schema([("key", pa.int32()), ("a", pa.uint64()), ("b", pa.uint64()), ("row", pa.int64())])
 _DOUBLES: pa.Schema = pa.schema([("bundle", pa.int64()), ("row", pa.int64()), ("key", pa.int32())])
@@ -83,32 +91,37 @@ class KeyFiles:
     ----------
     filesystem : pyarrow.fs.FileSystem
     folder, token : str
+    present : int
+        How many files there are of rows that the table holds already.
     """
 
     filesystem: pafs.FileSystem
     folder: str
     token: str
+    present: int = 0
 
     def _path(self, kind: str, number: int) -> str:
         return posixpath.join(self.folder, f"_{kind}-{number:08d}-{self.token}-.parquet")
 
-    def write_keys(self, bundle: int, keys: Sequence[pa.Table]) -> int:
-        """Keep a bundle's hashes in order; gives how many."""
+    def write_keys(self, bundle: int, keys: Sequence[pa.Table], kind: str = "keys") -> int:
+        """Keep a bundle's hashes in order; gives how many. ``kind`` is ``"present"`` for those of present rows."""
         table = pa.concat_tables(keys).sort_by("a") if keys else _KEYS.empty_table()
-        pq.write_table(table, self._path("keys", bundle), filesystem=self.filesystem, row_group_size=_ROWS_A_GROUP)
+        pq.write_table(table, self._path(kind, bundle), filesystem=self.filesystem, row_group_size=_ROWS_A_GROUP)
         return int(table.num_rows)
 
     def find_doubles(self, task: tuple[int, int, int, int]) -> list[int]:
         """Look through a range of hashes of all bundles; keep the rows that come later, and name their bundles."""
         number, bundles, low, high = task
         parts = [_DOUBLES.append(pa.field("a", pa.uint64())).append(pa.field("b", pa.uint64())).empty_table()]
-        for bundle in range(bundles):
+        files = [("present", i) for i in range(self.present)] + [("keys", i) for i in range(bundles)]
+        for kind, bundle in files:
             within = (pc.field("a") >= pa.scalar(low, pa.uint64())) & (pc.field("a") <= pa.scalar(high, pa.uint64()))
             found = pq.read_table(
-                self._path("keys", bundle), filesystem=self.filesystem, partitioning=None, use_threads=False,
+                self._path(kind, bundle), filesystem=self.filesystem, partitioning=None, use_threads=False,
                 filters=within,
             )  # fmt: skip
-            column = pa.array(np.full(found.num_rows, bundle, dtype=np.int64))
+            # Present rows come first, and none of them is ever taken out.
+            column = pa.array(np.full(found.num_rows, -1 if kind == "present" else bundle, dtype=np.int64))
             parts.append(pa.table({"bundle": column, **{n: found[n] for n in ("row", "key", "a", "b")}}))
         order = [(n, "ascending") for n in ("key", "a", "b", "bundle", "row")]
         table = pa.concat_tables(parts).sort_by(order)
@@ -116,7 +129,7 @@ class KeyFiles:
             doubles = np.zeros(table.num_rows, dtype=bool)
         else:
             same = [table[n].to_numpy()[1:] == table[n].to_numpy()[:-1] for n in ("key", "a", "b")]
-            doubles = np.concatenate([[False], same[0] & same[1] & same[2]])
+            doubles = np.concatenate([[False], same[0] & same[1] & same[2]]) & (table["bundle"].to_numpy() >= 0)
         later = (
             table.filter(pa.array(doubles))
             .select(_DOUBLES.names)
@@ -139,8 +152,8 @@ class KeyFiles:
 
     def remove(self, bundles: int, ranges: int) -> None:
         """Remove them all."""
-        paths = [self._path("keys", i) for i in range(bundles)] + [self._path("doubles", i) for i in range(ranges)]
-        for path in paths:
+        counts = {"present": self.present, "keys": bundles, "doubles": ranges}
+        for path in (self._path(kind, i) for kind, count in counts.items() for i in range(count)):
             if self.filesystem.get_file_info(path).type == pafs.FileType.File:
                 self.filesystem.delete_file(path)
 
@@ -150,3 +163,44 @@ def hash_ranges(keys: int, bundles: int) -> list[tuple[int, int, int, int]]:
     count = max(1, -(-keys // KEYS_A_RANGE))
     edges = [2**64 * i // count for i in range(count + 1)]
     return [(i, bundles, edges[i], edges[i + 1] - 1) for i in range(count)]
+
+
+@dataclass(frozen=True)
+class PresentTask:
+    """Leaves the hashes of the keys of one block that a table holds already; gives how many."""
+
+    reader: Reader
+    files: KeyFiles
+    keys: tuple[tuple[str, ...], ...]
+
+    def __call__(self, numbered: tuple[int, Block]) -> int:
+        index, block = numbered
+        hashes, first = [], 0
+        for table, _ in self.reader.read(block):
+            hashes.append(keyed(table, self.keys, first))
+            first += table.num_rows
+        return self.files.write_keys(index, hashes, "present")
+
+
+def keep_present(
+    dataset: Dataset, schema: pa.Schema, files: KeyFiles, keys: Sequence[tuple[str, ...]], engine: Engine
+) -> tuple[KeyFiles, int]:
+    """The hashes of a table's own keys kept beside it: the files with them, and how many hashes.
+
+    Raises
+    ------
+    SchemaDrift
+        A column of a key is not in the table, or of another type there.
+    """
+    columns = list(dict.fromkeys(name for key in keys for name in key))
+    for name in columns:
+        own = dataset.schema.field(name).type if name in dataset.schema.names else None
+        if own != schema.field(name).type:
+            raise SchemaDrift(
+                f"{name!r} must be unique; the table has it as {own or 'no column'}, not as {schema.field(name).type}.",
+                why="Rows that are added are compared with those that are there.",
+                fix="Mend the contract, or write to another table.",
+            )
+    files = replace(files, present=len(dataset.blocks))
+    task = PresentTask(dataset.select(columns).reader(), files, tuple(keys))
+    return files, sum(engine.map(task, list(enumerate(dataset.blocks)), label="ingest-present"))
