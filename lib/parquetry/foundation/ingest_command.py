@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any, NoReturn
 
 from parquetry.cli import Misuse
@@ -58,6 +59,9 @@ def command(words: list[str], usage: str) -> dict[str, Any]:
         "header": {"yes": True, "no": False, None: None}[given.header],
         **{name: getattr(given, name) for name in ("quote", "encoding", "expansion", "sheet", "table")},
     }
+    folder = os.path.dirname(given.save_contract or "") or "."
+    if not os.path.isdir(folder):
+        raise Misuse(f"ingest: --save-contract: there is no folder {folder!r}.", fix="Make it, or name another.")
     from parquetry.engine import open_engine
 
     with open_engine(given.engine, workers=given.workers) as engine:
