@@ -476,3 +476,20 @@ def test_many_files_are_looked_at_by_the_engine(tmp_path, local, dask_engine):
     (tmp_path / "in" / "149.csv").write_text("id,other\n1,2\n")
     with pytest.raises(SchemaDrift, match=r"149\.csv has the columns"):
         open_source(tmp_path / "in", engine=dask_engine)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--sheet", "x"], "sheet= is not for a source of the kind 'jsonl'"),
+        (["--delimiter", ";"], "delimiter= is not for a source of the kind 'jsonl'"),
+        (["--save-contract", "nowhere/c.yaml"], "there is no folder"),
+    ],
+)
+def test_flags_that_cannot_be_followed_write_nothing(tmp_path, monkeypatch, capsys, words, says):
+    monkeypatch.chdir(tmp_path)
+    Path("a.json").write_text('[{"a": 1}, {"a": 2}]')
+    with pytest.raises(SystemExit):
+        cli.main(["ingest", "a.json", "out", *words])
+    assert says in capsys.readouterr().err
+    assert os.listdir() == ["a.json"]

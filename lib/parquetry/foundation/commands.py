@@ -5,6 +5,7 @@ What takes time to import is imported by the verb that needs it.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any, Final
 
@@ -30,6 +31,9 @@ def _engine(given: dict[str, Any]) -> Any:
 def _ingest(given: dict[str, Any]) -> Result:
     if given["to"] is None and not given["infer_only"]:
         raise Misuse("ingest: TO is missing.", fix=f"As in: {INGEST.usage}; --infer-only needs none.")
+    folder = os.path.dirname(given["save_contract"] or "") or "."
+    if not os.path.isdir(folder):
+        raise Misuse(f"ingest: --save-contract: there is no folder {folder!r}.", fix="Make it, or name another.")
     options = {
         "delimiter": "\t" if given["delimiter"] in ("tab", "\\t") else given["delimiter"],
         "header": {"yes": True, "no": False, None: None}[given["header"]],

@@ -8,6 +8,7 @@ decides about the rest. So every engine accepts and rejects the same rows.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -161,6 +162,14 @@ def open_source(source: str | os.PathLike[str], *, engine: Engine | None = None,
         raise BadParameter(f"kind={kind!r} is no kind of source.", why=did_you_mean(kind, _HOMES))
     module, name = _HOMES[kind]
     home = getattr(importlib.import_module(f"parquetry.foundation.{module}"), name)
+    known = [p for p in inspect.signature(home.open).parameters if p not in ("source", "engine")]
+    for option in given:
+        if option not in known:
+            raise BadParameter(
+                f"{option}= is not for a source of the kind {kind!r}.",
+                why=f"{os.fspath(source)} is one; its options: {', '.join(known) or 'none'}.",
+                fix="Leave it out.",
+            )
     if kind == "csv" and engine is not None:
         given["engine"] = engine
     opened: Source = home.open(source, **given)
