@@ -220,7 +220,7 @@ def test_a_refused_value_in_a_sparse_column_is_named(local: Any, write_parquet: 
     table = pa.table({"word": np.arange(500).astype(str), "x": x, "y": np.arange(500.0) ** 0.5})
     columns = ColumnTransformer([("words", OneHotEncoder(), ["word"]), ("x", "passthrough", ["x"])], sparse_threshold=1)
     pipeline = make_pipeline(columns, LinearRegression())
-    with pytest.raises(NonFiniteValues, match=r"'x500' holds infinity.*part-1.parquet, row group 0, row 83"):
+    with pytest.raises(NonFiniteValues, match=r"'x__x' holds infinity.*part-1.parquet, row group 0, row 83"):
         pqy.fit(pipeline, write_parquet(table), target="y", features=["word", "x"], engine=local)
 
 
