@@ -167,7 +167,7 @@ def test_what_is_wrong_is_said(loans, model, local):
     plain = pqy.fit(RidgeClassifier(), loans, features=["a"], **arguments)
     with pytest.raises(BadParameter, match="does not part two classes"):
         cost_curve(plain, loans, positive="bad", **arguments, **COSTS)
-    with pytest.raises(UnknownColumn, match="column to show"):
+    with pytest.raises(UnknownColumn, match="shown column"):
         worst_mistakes(model, loans, columns=["text"], **arguments)
     with pytest.raises(BadParameter, match="Did you mean 'good'"):
         two_classes(model, "god")

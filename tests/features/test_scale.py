@@ -117,8 +117,8 @@ BAD = {
         StandardScaler(),
         {"a": [1.0, 2.0], "w": [1.0, np.nan]},
         {"sample_weight": "w"},
-        BadParameter,
-        "finite",
+        NonFiniteValues,
+        "'sample_weight' holds NaN, .*row group 0, row 1",
     ),
     "no weight": (
         StandardScaler(),

@@ -262,5 +262,5 @@ def test_the_page_forbids_requests_and_holds_no_markup_of_names(page_path):
 
 def test_without_plotly_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    with pytest.raises(MissingDependency, match=r"parquetry\[dashboard\]"):
+    with pytest.raises(MissingDependency, match=r"\[dashboard\]"):
         dashboard.require_plotly()
