@@ -182,14 +182,14 @@ def test_urls_of_unknown_or_missing_drivers(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(DatabaseUnavailable, match="is not installed"):
         open_source("postgresql+asyncpg://user:secret@x/y", table="t")
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    with pytest.raises(MissingDependency, match=r"parquetry\[sql\]"):
+    with pytest.raises(MissingDependency, match=r"\[sql\]"):
         open_source("mysql://user:secret@x/y", table="t")
 
 
 def test_sqlite_without_its_driver(local: Any, lite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source(lite, table="keyed")
     monkeypatch.setitem(sys.modules, "adbc_driver_sqlite", None)
-    with pytest.raises(MissingDependency, match=r"parquetry\[sql\]"):
+    with pytest.raises(MissingDependency, match=r"\[sql\]"):
         everything(source, local)
 
 
