@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CHECKS := tests/test_estimator_checks.py
 
 .PHONY: demo test lint benchmark lock clean help
 
@@ -13,7 +14,10 @@ demo: $(VENV)/.base  ## Fit house prices on this machine and write a report
 	$(BIN)/python jobs/classical/house_prices.py
 
 test: $(VENV)/.dev  ## Run all tests on local, Dask and Spark
-	$(BIN)/python -m pytest
+	@# scikit-learn's own checks are thousands and take one core: they run beside the rest, and are shown after it.
+	@$(BIN)/python -m pytest $(CHECKS) > .checks.log 2>&1 & checks=$$!; \
+		$(BIN)/python -m pytest --ignore=$(CHECKS); rest=$$?; \
+		wait $$checks; status=$$?; cat .checks.log; rm -f .checks.log; exit $$(( rest ? rest : status ))
 
 lint: $(VENV)/.dev  ## Check style and types
 	$(BIN)/ruff check .
