@@ -3,7 +3,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CHECKS := tests/test_estimator_checks.py
 
 .PHONY: demo test lint benchmark lock clean help
 
@@ -14,10 +13,7 @@ demo: $(VENV)/.base  ## Fit house prices on this machine and write a report
 	$(BIN)/python jobs/classical/house_prices.py
 
 test: $(VENV)/.dev  ## Run all tests on local, Dask and Spark
-	@# scikit-learn's own checks are thousands and take one core: they run beside the rest, and are shown after it.
-	@$(BIN)/python -m pytest $(CHECKS) > .checks.log 2>&1 & checks=$$!; \
-		$(BIN)/python -m pytest --ignore=$(CHECKS); rest=$$?; \
-		wait $$checks; status=$$?; cat .checks.log; rm -f .checks.log; exit $$(( rest ? rest : status ))
+	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev  ## Check style and types
 	$(BIN)/ruff check .
