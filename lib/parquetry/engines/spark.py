@@ -22,6 +22,7 @@ import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+import parquetry
 from parquetry.commit import common_schema, fitted
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member
@@ -207,6 +208,13 @@ class SparkEngine(Engine):
 
     def _bring_library(self) -> None:
         """Send this library to the executors; what it is built on must be there already."""
+        if not self._connect and re.match(r"local(\[|$)", self.session.sparkContext.master):
+            # They are on this machine: in its own folder, the library finds what was compiled for it before.
+            environment = self.session.sparkContext.environment
+            known = environment.get("PYTHONPATH", "").split(os.pathsep)
+            folder = os.path.dirname(os.path.dirname(os.path.abspath(parquetry.__file__)))
+            environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*filter(None, known), folder]))
+            return
         archive, _ = library_archive()
         if self._connect:
             self.session.addArtifacts(str(archive), pyfile=True)
