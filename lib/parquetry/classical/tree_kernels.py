@@ -34,7 +34,7 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 def frozen(array: Any) -> Any:
-    """A view that cannot be written. What is mapped from disk cannot; for what can, all would be compiled again."""
+    """A view that cannot be written. What the block cache gives cannot; for what can, all would be compiled again."""
     view = array.view()
     view.flags.writeable = False
     return view

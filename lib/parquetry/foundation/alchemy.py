@@ -63,7 +63,7 @@ class Alchemy:
         return False
 
     def bounds(self, table: str) -> tuple[int, int, int]:
-        raise NotImplementedError
+        raise LookupError(f"{table}: what SQLAlchemy reaches has no row ids to cut by")
 
     def count(self, table: str | None, query: str | None, rows: Range) -> int:
         import sqlalchemy as sa

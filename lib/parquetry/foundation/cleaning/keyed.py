@@ -11,6 +11,7 @@ exactly), SipHash with two keys over texts.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -68,9 +69,9 @@ class KeyedStep(Step):
         """The columns whose values are filled."""
         return ()
 
+    @abstractmethod
     def window(self, frame: Any, order: Sequence[str], values: Sequence[str]) -> Any:
         """The patch as a frame of the engine's own, in no order."""
-        raise NotImplementedError
 
     def key_problems(self, schema: pa.Schema) -> Iterator[str]:
         """What is wrong with keys and order."""

@@ -7,6 +7,7 @@ must know of all rows it learns first, by Reductions, or gets as a patch (:mod:`
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -147,9 +148,9 @@ class Step(BaseModel):
         yield from ()
         return {}
 
+    @abstractmethod
     def apply(self, table: pa.Table, context: Context) -> pa.Table:
         """The rows after the step, in the same number and order (see ``Context.keep``)."""
-        raise NotImplementedError
 
     def schema_after(self, schema: pa.Schema, learned: Learned | None = None) -> pa.Schema:
         """The schema that the step makes of another."""
