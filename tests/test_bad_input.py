@@ -180,6 +180,13 @@ def test_unknown_columns_get_the_nearest_name(houses: Path) -> None:
 def test_target_of_the_wrong_type(houses: Path) -> None:
     call = lambda: fit(LinearRegression(), houses, target="place", features=NUMBERS)  # noqa: E731
     refuse(errors.WrongColumnType, call, "'place'", "string", "LinearRegression")
+    piped = lambda: fit(make_pipeline(StandardScaler(), Ridge()), houses, target="place", features=NUMBERS)  # noqa: E731
+    refuse(errors.WrongColumnType, piped, "Ridge is a regressor")
+
+
+@pytest.mark.parametrize(("given", "named"), [(Ridge, "Ridge()"), ("ridge", "'ridge'"), (None, "None")])
+def test_what_is_no_estimator(houses: Path, given: Any, named: str) -> None:
+    refuse(errors.BadParameter, lambda: fit(given, houses, target="price"), named)
 
 
 def test_weight_of_the_wrong_type(houses: Path) -> None:

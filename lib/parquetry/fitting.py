@@ -112,6 +112,7 @@ def fit(
     from parquetry.engine import borrowed_engine, parse_bytes
 
     started = time.perf_counter()
+    require_estimator(estimator)
     view = make_view(data, target=target, features=features, sample_weight=sample_weight)
     check_view(view, estimator)
     check_picklable(estimator)
@@ -273,6 +274,22 @@ def make_view(
     if len(set(features)) < len(features):
         raise BadParameter(f"A column is named twice in features={list(features)}.", fix="Name each once.")
     return View(dataset, tuple(features), targets, sample_weight)
+
+
+def require_estimator(estimator: Any) -> None:
+    """Raise BadParameter where an estimator is a class, or no estimator at all."""
+    if isinstance(estimator, type):
+        raise BadParameter(
+            f"{estimator.__name__} is a class, not an estimator.",
+            why="Its parameters are not known yet.",
+            fix=f"Call it: {estimator.__name__}().",
+        )
+    if not (hasattr(estimator, "fit") and hasattr(estimator, "get_params")):
+        raise BadParameter(
+            f"{estimator!r:.80} is no estimator.",
+            why="It has no fit and get_params, as scikit-learn's estimators have.",
+            fix="Pass one of scikit-learn's estimators, or a Pipeline of them.",
+        )
 
 
 def check_view(view: View, estimator: Any) -> None:
@@ -443,7 +460,7 @@ def _check_regression_target(dataset: Dataset, name: str, estimator: Any) -> Non
     if not is_numeric(kind):
         raise WrongColumnType(
             f"The target {name!r} is {kind}.",
-            why=f"{_class_name(estimator)} is a regressor and needs a number.",
+            why=f"{_class_name(_last(estimator))} is a regressor and needs a number.",
             fix="Name a numeric column, or use a classifier.",
         )
     stats = dataset.footer.stats.get(name)
@@ -460,6 +477,11 @@ def _named_steps(estimator: Any) -> Iterable[tuple[str, Any]]:
     for attribute in ("steps", "transformers", "transformer_list"):
         for item in getattr(estimator, attribute, ()):
             yield item[0], item[1]
+
+
+def _last(estimator: Any) -> Any:
+    """What a Pipeline ends with; any other estimator itself."""
+    return _last(estimator.steps[-1][1]) if getattr(estimator, "steps", None) else estimator
 
 
 def _class_name(estimator: Any) -> str:

@@ -192,6 +192,7 @@ def test_ratios_and_goals() -> None:
         Goal("c", "linear", "ours-local", value="driver_mib", at_most=1024.0),
         Goal("d", "linear", "dask-ml", "scan", at_most=1e9),
         Goal("e", "linear", "ours-local", "dask-ml", at_most=1e9),
+        Goal("of a row that was not run", "pca", "ours-local", "scan", at_most=1e9),
     ]
     _, rows = results.goal_table(goals, measured)
     assert [r[2] for r in rows] == ["met", "missed", "met", "not measured", "not measured"]

@@ -120,8 +120,9 @@ def curve_table(measured: Sequence[Measurement]) -> tuple[list[str], list[list[s
 
 
 def goal_table(goals: Sequence[Goal], measured: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the goals."""
-    checked = [(goal, *goal.check(measured)) for goal in goals]
+    """Headings and rows of the goals for the benchmark's rows that were run."""
+    run = {m.row for m in measured}
+    checked = [(goal, *goal.check(measured)) for goal in goals if goal.row in run]
     rows = [[g.text, "-" if found is None else f"{found:,.3g}", word] for g, found, word in checked]
     return ["goal", "found", "verdict"], rows
 

@@ -29,7 +29,7 @@ GroundType = TypeVar("GroundType", bound=Ground)
 
 def fits_one_task(ground: Ground) -> bool:
     """Whether all rows are to be brought into one task: sparse, few enough, and not in the sample already."""
-    most = min(TASK_BYTES, ground.memory // (4 * _TOGETHER))
+    most = min(TASK_BYTES, ground.memory // (2 * _TOGETHER))
     return 0 < row_bytes(ground) <= most and not ground.whole and ground.form.max_iter > 0
 
 

@@ -19,12 +19,22 @@ from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member, machine_cores, machine_memory
 from parquetry.engines.dask_members import Join, together
 from parquetry.engines.dask_workers import prepare_workers
-from parquetry.engines.tasks import Guarded, GuardedFold, answered, packed, refuse_settings, require_listener, unpacked
+from parquetry.engines.tasks import (
+    Guarded,
+    GuardedFold,
+    Sent,
+    answered,
+    packed,
+    refuse_settings,
+    require_listener,
+    unpacked,
+)
 from parquetry.errors import EngineLost, EngineUnreachable, NotEnoughSlots, UnguardedScript
 from parquetry.reduction import FAN_IN
 
 _CONNECT_SECONDS = 20
 _IN_FLIGHT = 4  # results of map a worker that may wait to be taken
+_INLINE_BYTES = 2**16  # up to here a task travels with each of its calls: fetching it from a worker takes longer
 _GUARD = "Open the engine below `if __name__ == '__main__':`, or in a function that is called from there."
 
 
@@ -180,8 +190,11 @@ class DaskEngine(Engine):
             cluster.close()
 
     def _share(self, task: Callable[[Any], Any], label: str) -> Any:
-        """The task as a future: sent once, kept by the cluster, computed anew if a worker is lost."""
-        return self.client.submit(unpacked, packed(task), key=f"task-{label}-{uuid.uuid4().hex}", pure=False)
+        """The task as its calls take it; a large one as a future: sent once, and computed anew if a worker is lost."""
+        content = packed(task)
+        if len(content) <= _INLINE_BYTES:
+            return Sent(content)
+        return self.client.submit(unpacked, content, key=f"task-{label}-{uuid.uuid4().hex}", pure=False)
 
     def _submit(self, function: Any, *arguments: Any, key: str) -> Any:
         return self.client.submit(function, *arguments, key=key, pure=False)

@@ -28,6 +28,7 @@ from parquetry.dataset import Dataset
 from parquetry.engine import Engine, Member
 from parquetry.engines.packing import library_archive
 from parquetry.engines.spark_memory import task_memory
+from parquetry.engines.spark_workers import settle, wake
 from parquetry.engines.tasks import (
     Guarded,
     GuardedFold,
@@ -103,6 +104,7 @@ class SparkEngine(Engine):
         self.parallelism = max(1, self._slots())
         self.memory = task_memory(lambda name: session.conf.get(name, None), self.parallelism)
         self._bring_library()
+        self._wake_slots()
 
     def map(self, task: Callable[[Any], Any], items: Sequence[Any], *, label: str) -> Iterator[Any]:
         wave = _WAVE * self.parallelism
@@ -179,8 +181,7 @@ class SparkEngine(Engine):
             raise _unwrapped(error, label) from error
         except OSError as error:
             raise EngineLost(f"{label}: Spark is gone.", why=str(error), fix="Look at the driver's log.") from error
-        rows = rows.sort_by("number")
-        return [p.as_py() for p in rows.column("payload")]
+        return [p.as_py() for p in rows.sort_by("number").column("payload")]
 
     @contextmanager
     def _described(self, label: str) -> Iterator[None]:
@@ -220,6 +221,11 @@ class SparkEngine(Engine):
             self.session.addArtifacts(str(archive), pyfile=True)
         else:
             self.session.sparkContext.addPyFile(str(archive))
+
+    def _wake_slots(self) -> None:
+        """Let every slot import what tasks are made of, all at once: else each pass waits for some that still do."""
+        with self._described("start"):
+            self.session.range(0, self.parallelism, 1, self.parallelism).mapInArrow(wake, "id long").toArrow()
 
     def _write_native(self, native: Any, output: Any) -> bool:
         from pyspark.sql.pandas.types import to_arrow_schema
@@ -332,6 +338,8 @@ def _carried(task: bytes, item: Any) -> bytes:
     except ParquetryError as error:
         text = base64.b64encode(pickle.dumps(error)).decode()
         raise _Carrier(f"{error} [parquetry-error:{text}:end]") from None
+    finally:
+        settle()
 
 
 def _unwrapped(error: PySparkException, label: str) -> ParquetryError:
