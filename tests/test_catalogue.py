@@ -114,6 +114,14 @@ def test_a_spoiled_cache_is_not_used(entry, served):
     assert catalogue.find(entry).path.read_bytes() == CONTENT
 
 
+def test_a_set_without_an_address_is_generated_and_says_so(entry):
+    entry = dataclasses.replace(entry, url="")
+    assert "no public address" in catalogue.where_from(entry)
+    found = catalogue.find(entry)
+    assert found.synthetic
+    assert "no public address" in found.origin
+
+
 def test_offline_falls_through_to_the_generator_and_says_so(entry, caplog):
     started = time.perf_counter()
     found = catalogue.find(entry)

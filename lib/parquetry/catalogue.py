@@ -156,6 +156,8 @@ def find(name: str | Entry, *, allow_download: bool | None = None, seed: int = 0
     given = _given(wanted) or _cached(wanted)
     if given is not None:
         return given
+    if not wanted.url:
+        return _generated(wanted, seed, wanted.rows, "there is no copy here, and it has no public address")
     offline = bool(os.environ.get(OFFLINE_VARIABLE))
     if offline if allow_download is None else not allow_download:
         return _generated(wanted, seed, wanted.rows, "there is no copy here and downloads are off")
@@ -172,6 +174,8 @@ def where_from(wanted: Entry) -> str:
         return f"{DATA_VARIABLE}: {Path(root) / wanted.folder / wanted.file}"
     if _cache_path(wanted).exists():
         return f"cache: {_cache_path(wanted)}"
+    if not wanted.url:
+        return "generator (synthetic): no copy here, and it has no public address"
     if os.environ.get(OFFLINE_VARIABLE):
         return f"generator (synthetic): no copy here, and {OFFLINE_VARIABLE} is set"
     return f"download: {wanted.url}; the generator (synthetic) where that fails"
@@ -347,7 +351,7 @@ def _write_whole(path: Path, write: Any) -> None:
 def _section(e: Entry) -> str:
     facts = [
         ("real copy", f"`$PARQUETRY_DATA/{e.folder}/{e.file}`"),
-        ("public address", f"<{e.url}>"),
+        ("public address", f"<{e.url}>" if e.url else "none of just these rows"),
         (
             "SHA-256",
             f"`{e.sha256}`{f' of `lib/parquetry/data/{e.manifest}`, the list of its files' if e.manifest else ''}",

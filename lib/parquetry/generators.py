@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parquetry.errors import BadParameter, did_you_mean
+from parquetry.generated_cards import card_payments
 from parquetry.generated_messages import sms_spam
 from parquetry.generated_sales import superstore
 
@@ -193,6 +194,7 @@ def _shares(weights: FloatArray) -> FloatArray:
 
 _GENERATORS: dict[str, Generator] = {
     "california_housing": california_housing,
+    "card_payments": card_payments,
     "online_retail": online_retail,
     "sms_spam": sms_spam,
     "superstore": superstore,
