@@ -11,9 +11,9 @@ FRAUDS = 0.015
 _COMPONENTS = 28
 _SPREAD = np.linspace(2.0, 0.3, _COMPONENTS)  # principal components: each spreads less than the one before
 # How far the mean of the open frauds lies from that of the other payments, in spreads of the component.
-_SHIFT = np.array(
-    "-1.2 1.2 -2.4 1.9 -1 -0.7 -2.6 0.3 -1.7 -3.4 2.6 -4.2 0 -4.6 0 -3.2 -4.4 -1.9 .6 .4 .6 0 0 -.2 0 .1 .4 .2".split(),
-    dtype=np.float64,
+_SHIFT = (
+    *(-1.2, 1.2, -2.4, 1.9, -1.0, -0.7, -2.6, 0.3, -1.7, -3.4, 2.6, -4.2, 0.0, -4.6, 0.0, -3.2, -4.4, -1.9),
+    *(0.6, 0.4, 0.6, 0.0, 0.0, -0.2, 0.0, 0.1, 0.4, 0.2),
 )
 _HIDDEN = 0.22  # of the frauds keep near to other payments
 _DAY = 86_400
