@@ -388,7 +388,8 @@ def _locate(uri: str, version: int | None, filesystem: Any, storage_options: dic
         raise DatasetNotFound(
             f"There is no Parquet file in {uri!r}.", why="The folder is empty.", fix="Check the path."
         )
-    ignored = [f for f in found if f not in set(paths)]
+    taken = set(paths)
+    ignored = [f for f in found if f not in taken]
     return _Files(fs, base, paths, footers.hive_partitions(base), ignored=ignored)
 
 
