@@ -145,7 +145,8 @@ def open_source(source: str | os.PathLike[str], *, engine: Engine | None = None,
         ``.zst``, ``.bz2``), JSON lines, an Excel workbook, Parquet, a Delta table, a database
         file, or a database's URL (``sqlite:///…``, ``duckdb:///…``).
     engine : Engine, default None
-        What looks at the beginnings of many text tables; None looks at one after another.
+        What looks at the beginnings of many text tables, or the footers of many Parquet files; None looks at
+        one after another.
     **options
         What the kind of source understands (``delimiter=`` of a text table, ``sheet=`` of a
         workbook …); None counts as not given.
@@ -170,7 +171,7 @@ def open_source(source: str | os.PathLike[str], *, engine: Engine | None = None,
                 why=f"{os.fspath(source)} is one; its options: {', '.join(known) or 'none'}.",
                 fix="Leave it out.",
             )
-    if kind == "csv" and engine is not None:
+    if engine is not None and "engine" in inspect.signature(home.open).parameters:
         given["engine"] = engine
     opened: Source = home.open(source, **given)
     return opened
