@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from parquetry.config import JobConfig
 from parquetry.engine import Engine
 from parquetry.foundation import cohorts, dashboard, plots_sales, sales, trends
+from parquetry.foundation.grains import GRAINS
 from parquetry.foundation.pareto import abc_counts, ranked_table
 from parquetry.foundation.sales import Sales
 from parquetry.foundation.sales_cube import sales_cube
@@ -47,6 +48,9 @@ class Config(JobConfig):
     region: str | None = Field(None, description="The column of the region.")
     customer: str | None = Field(None, description="The column that tells the customer.")
     order: str | None = Field(None, description="The column that tells the order.")
+    sheet: str | None = Field(None, description="Of a workbook: its name, or its number from 1.")
+    header_row: int | None = Field(None, ge=1, description="Of a workbook: the row of the names [default: looked for].")
+    grain: Literal["day", "week", "month", "quarter"] = Field("month", description="Of the trend.")
     unit: str = Field("", description="The unit of money, as EUR [default: the catalogue's].")
     title: str = Field("Sales", description="The dashboard's title.")
     groups: int = Field(30, ge=1, le=200, description="Regions, and categories, that are told apart in the dashboard.")
@@ -57,6 +61,8 @@ class Config(JobConfig):
             raise ValueError("--target, --features and --exclude mean nothing here: name the columns of the sales")
         if self.input is not None and not (self.date and self.amount):
             raise ValueError("--input needs --date and --amount: the columns of the date and of the money")
+        if self.input is None and (self.sheet or self.header_row):
+            raise ValueError("--sheet and --header-row are for a workbook: name it with --input")
         return self
 
 
@@ -66,19 +72,18 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     given = {f.name: getattr(config, f.name) for f in fields(Sales) if getattr(config, f.name) is not None}
     columns = Sales(**given) if config.input is not None else replace(Sales(*KNOWN[config.data]), **given)
     has = [f.name for f in fields(Sales) if getattr(columns, f.name) is not None]
-    lines = open_job_input(config, run, default=config.data)
+    lines = open_job_input(config, run, default=config.data, sheet=config.sheet, header_row=config.header_row)
     sales.check_columns(lines, columns)
     unit = config.unit or run.units.get(columns.factors(lines)[-1], "")
 
-    frame = sales.sales_lines(engine, lines, columns)
+    grain = GRAINS[config.grain]
+    frame = sales.sales_lines(engine, lines, columns, grain)
     facts = sales.sales_facts(frame, lines)
     notes = sales.what_to_note(facts, columns)
     grouped = sales.grouped_sales(engine, frame, run.path("work/grouped"))
     visits = {r: sales.visits(engine, frame, r, run.path(f"work/{r}")) for r in ("customer", "order") if r in has}
-    months = trends.trend_table(
-        engine, grouped, run.path("tables/months"), facts,
-        **{f"{role}s": sales.distinct_by_month(engine, found) for role, found in visits.items()},
-    )  # fmt: skip
+    counts = {f"{role}s": sales.distinct_by_period(engine, found) for role, found in visits.items()}
+    trend = trends.trend_table(engine, grouped, run.path(f"tables/{grain.name}s"), facts, grain, **counts)
     ranked = {
         name: ranked_table(engine, grouped, name, run.path(f"{'tables' if name in has else 'work'}/by_{name}"))
         for name in sales.NAMES
@@ -97,7 +102,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     totals = {r: sales.distinct(engine, found) for r, found in visits.items()} | {"product": ranked["product"].num_rows}
     page = dashboard.Page(
         config.title, run.contents.origin, unit, run.contents.synthetic, tuple(has), totals, step, counted,
-        abc_counts(ranked["product"]), notes,
+        abc_counts(ranked["product"]), notes, grain,
     )  # fmt: skip
     run.path("dashboard.html").write_text(dashboard.dashboard_html(cube, facts, page), encoding="utf-8")
     shutil.rmtree(run.path("work"))
@@ -108,9 +113,13 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     for note in (*notes, "The dashboard is dashboard.html in this folder; every table is under tables/."):
         run.note(note)
     run.table("Figures", ["figure", "value"], [[k, v] for k, v in figures.items()])
-    rows = months.to_pandas()
-    run.table("Months", list(rows.columns), rows.tail(24).astype(object).where(rows.notna(), None).values.tolist())
-    for picture in plots_sales.pictures(months, ranked["product"] if "product" in has else None, unit=unit):
+    rows = trend.to_pandas()
+    run.table(
+        f"{grain.name.capitalize()}s",
+        list(rows.columns),
+        rows.tail(24).astype(object).where(rows.notna(), None).values.tolist(),
+    )
+    for picture in plots_sales.pictures(trend, ranked["product"] if "product" in has else None, unit=unit, grain=grain):
         run.plot(picture.figure, picture.title, picture.caption)
 
 

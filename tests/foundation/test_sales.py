@@ -32,7 +32,7 @@ def made(engine: Any, source: Path, to: Path, *, groups: int = 30) -> tuple[sale
     facts = sales.sales_facts(frame, lines)
     grouped = sales.grouped_sales(engine, frame, to / "work" / "grouped")
     visits = {r: sales.visits(engine, frame, r, to / "work" / r) for r in ("customer", "order")}
-    counts = {f"{r}s": sales.distinct_by_month(engine, v) for r, v in visits.items()}
+    counts = {f"{r}s": sales.distinct_by_period(engine, v) for r, v in visits.items()}
     trends.trend_table(engine, grouped, to / "months", facts, **counts)
     trends.movers_table(engine, grouped, to / "movers", trends.windows(facts))
     cohorts.cohort_table(engine, visits["customer"], to / "cohorts", step=3)

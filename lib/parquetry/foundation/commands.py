@@ -34,9 +34,11 @@ def _ingest(given: dict[str, Any]) -> Result:
     folder = os.path.dirname(given["save_contract"] or "") or "."
     if not os.path.isdir(folder):
         raise Misuse(f"ingest: --save-contract: there is no folder {folder!r}.", fix="Make it, or name another.")
+    if given["header"] is not None and given["header_row"] is not None:
+        raise Misuse("ingest: --header and --header-row go against each other.", fix="Leave one of them out.")
     options = {
         "delimiter": "\t" if given["delimiter"] in ("tab", "\\t") else given["delimiter"],
-        "header": {"yes": True, "no": False, None: None}[given["header"]],
+        "header": {"yes": True, "no": False, None: given["header_row"]}[given["header"]],
         **{name: given[name] for name in ("quote", "encoding", "expansion", "sheet", "table")},
     }
     with _engine(given) as engine:
@@ -95,7 +97,8 @@ INGEST: Final = Verb(
         Flag("--encoding", "NAME", "as in utf-8, cp1252"),
         Flag("--decimal", "MARK", "the decimal mark of numbers", choices=(".", ",")),
         Flag("--expansion", "NUMBER", "how many times larger a compressed file may become", kind=int),
-        Flag("--sheet", "NAME", "of a workbook"),
+        Flag("--sheet", "NAME", "of a workbook: its name, or its number from 1"),
+        Flag("--header-row", "NUMBER", "of a workbook: the row of the columns' names, from 1", kind=int, least=1),
         Flag("--table", "NAME", "of a database"),
         *_ENGINE,
     ),
