@@ -4,9 +4,9 @@
     python jobs/foundation/sales_dashboard.py --engine dask --workers 2
     spark-submit --master spark://HOST:7077 jobs/foundation/sales_dashboard.py --output out/spark
 
-With no --input it runs on Superstore (real where a copy can be had, else generated and labeled so),
-with --data online_retail on Online Retail. With --input it takes any table of order lines: name its
-columns. The run folder holds dashboard.html, one file that needs no network, and all tables.
+With no --input it runs on Superstore (real where a copy can be had, else generated and labeled so), with
+--data online_retail on Online Retail. With --input it takes any table of order lines, a workbook too: name
+its columns. The run folder holds dashboard.html, one file that needs no network, and all tables.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ from parquetry.tabular_input import open_job_input
 KNOWN = {
     "superstore": ("Order Date", "Sales", "Profit", "Product Name", "Category", "Region", "Customer ID", "Order ID"),
     "online_retail": (
-        "InvoiceDate", "Quantity*UnitPrice", None, "Description", None, "Country", "CustomerID", "InvoiceNo",
-    ),
+        "InvoiceDate", "Quantity*UnitPrice", None, "Description", None, "Country", "CustomerID", "InvoiceNo"),
 }  # fmt: skip
 
 
@@ -69,14 +68,13 @@ class Config(JobConfig):
 def run(config: Config, engine: Engine, run: Run) -> None:
     """Add up on the engine, table by table; make the cube; write the page."""
     dashboard.require_plotly()
-    given = {f.name: getattr(config, f.name) for f in fields(Sales) if getattr(config, f.name) is not None}
+    given = config.model_dump(include={f.name for f in fields(Sales)}, exclude_none=True)
     columns = Sales(**given) if config.input is not None else replace(Sales(*KNOWN[config.data]), **given)
     has = [f.name for f in fields(Sales) if getattr(columns, f.name) is not None]
     lines = open_job_input(config, run, default=config.data, sheet=config.sheet, header_row=config.header_row)
     sales.check_columns(lines, columns)
-    unit = config.unit or run.units.get(columns.factors(lines)[-1], "")
+    unit, grain = config.unit or run.units.get(columns.factors(lines)[-1], ""), GRAINS[config.grain]
 
-    grain = GRAINS[config.grain]
     frame = sales.sales_lines(engine, lines, columns, grain)
     facts = sales.sales_facts(frame, lines)
     notes = sales.what_to_note(facts, columns)
@@ -88,8 +86,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
         name: ranked_table(engine, grouped, name, run.path(f"{'tables' if name in has else 'work'}/by_{name}"))
         for name in sales.NAMES
     }
-    spans = trends.windows(facts)
-    if spans is not None and "product" in has:
+    if (spans := trends.windows(facts)) is not None and "product" in has:
         movers = trends.movers_table(engine, grouped, run.path("tables/movers"), spans).to_pandas()
         best_and_worst = [*movers.head(8).values.tolist(), *movers[8:].tail(8).values.tolist()]
         run.table("Top movers", list(movers.columns), best_and_worst, spans.in_words())
@@ -113,12 +110,8 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     for note in (*notes, "The dashboard is dashboard.html in this folder; every table is under tables/."):
         run.note(note)
     run.table("Figures", ["figure", "value"], [[k, v] for k, v in figures.items()])
-    rows = trend.to_pandas()
-    run.table(
-        f"{grain.name.capitalize()}s",
-        list(rows.columns),
-        rows.tail(24).astype(object).where(rows.notna(), None).values.tolist(),
-    )
+    rows = trend.to_pandas().tail(24).astype(object)
+    run.table(f"The last {grain.name}s", list(rows.columns), rows.where(rows.notna(), None).values.tolist())
     for picture in plots_sales.pictures(trend, ranked["product"] if "product" in has else None, unit=unit, grain=grain):
         run.plot(picture.figure, picture.title, picture.caption)
 

@@ -121,12 +121,13 @@ def test_every_kind_of_breach(tmp_path, local):
     done = ingest(tmp_path / "t.csv", tmp_path / "out", contract=contract, engine=local)
     frame = done.quarantine.to_pandas()
     assert list(zip(frame["row"], frame["reason"], strict=True)) == [
-        (3, "n: missing"),
-        (4, "b: no known category"),
-        (5, "n: above 8"),
-        (6, "d: not the first with its value"),
-        (8, "n: below 0"),
+        (3, "n: a value is missing, and none may be (nullable: false)"),
+        (4, "b: none of the 2 values allowed ('x', 'y') (found 'z')"),
+        (5, "n: above 8, which is the greatest allowed (found 9)"),
+        (6, "d: not the first row with its value, which must be unique (found 1.00)"),
+        (8, "n: below 0, which is the least allowed (found -1)"),
     ]
+    assert "n: above 8, which is the greatest allowed" in done.reasons  # what differs from row to row is not counted
     assert done.dataset.schema.names == ["n", "b", "c", "d"]
     assert [str(v) for v in done.dataset.to_pandas()["d"]] == ["1.00", "1.50"]
 

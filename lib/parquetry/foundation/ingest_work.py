@@ -20,6 +20,7 @@ from parquetry.dataset import Dataset
 from parquetry.errors import BadParameter, BadRows, EmptyDataset, RowsUnaccounted
 from parquetry.foundation.contract import Applied, Contract
 from parquetry.foundation.quarantine import FolderWrite, remove_parts, writing
+from parquetry.foundation.reasons import again, in_short, with_value
 from parquetry.foundation.sources import REJECTS, Parsed, Piece, rejects
 from parquetry.foundation.uniqueness import KeyFiles, hash_ranges, keep_present, keyed
 
@@ -280,8 +281,9 @@ def _drop(
     if not len(here):
         return applied
     at = applied.kept[here - first_row]
-    reasons = [f"{', '.join(keys[doubles[r]])}: not the first with its value" for r in here.tolist()]
-    rejected = pa.concat_tables([applied.rejected, rejects(file, parsed.lines(at), parsed.raw(at), reasons)])
+    values = applied.accepted.take(pa.array(here - first_row))
+    told = [_again(keys[doubles[r]], values.slice(i, 1)) for i, r in enumerate(here.tolist())]
+    rejected = pa.concat_tables([applied.rejected, rejects(file, parsed.lines(at), parsed.raw(at), told)])
     stay = np.ones(applied.accepted.num_rows, dtype=bool)
     stay[here - first_row] = False
     return Applied(applied.accepted.filter(pa.array(stay)), rejected.sort_by("row"), applied.kept[stay])
@@ -299,7 +301,7 @@ def _account(outcome: Outcome, applied: Applied, parsed: Parsed, file: str) -> N
     outcome.accepted += accepted
     outcome.rejected += rejected
     if rejected:
-        outcome.reasons.update(_short(r) for r in applied.rejected["reason"].to_pylist())
+        outcome.reasons.update(in_short(r) for r in applied.rejected["reason"].to_pylist())
         if outcome.first is None:
             row = applied.rejected.slice(0, 1).to_pylist()[0]
             outcome.first = (
@@ -307,9 +309,9 @@ def _account(outcome: Outcome, applied: Applied, parsed: Parsed, file: str) -> N
             )
 
 
-def _short(reason: str) -> str:
-    """A reason without what differs from row to row, so that there are few."""
-    return re.sub(r"Found: \d+", "Found: another", reason)
+def _again(names: tuple[str, ...], row: pa.Table) -> str:
+    value = ", ".join(str(row.column(name)[0].as_py()) for name in names)
+    return with_value(again(names), value)
 
 
 class _Rejected:
