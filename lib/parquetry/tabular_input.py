@@ -196,7 +196,7 @@ def _accepted(pieces: Sequence[Piece], contract: Contract) -> Iterator[pa.Table]
             applied = contract.apply(parsed, piece.file)
             if applied.rejected.num_rows:
                 bad = applied.rejected.slice(0, 1).to_pylist()[0]
-                raise _malformed(bad["file"], bad["row"], f"{bad['reason']}. It reads {bad['raw'][:80]!r}.")
+                raise _malformed(bad["file"], bad["row"], f"The reason: {bad['reason']}. It reads {bad['raw'][:80]!r}.")
             yield applied.accepted
 
 

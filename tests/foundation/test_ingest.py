@@ -418,7 +418,11 @@ def test_keys_that_the_table_holds_already(tmp_path, local, dask_engine, monkeyp
         for content in ("id,t\n1,a\n2,b\n3,c\n", "id,t\n2,again\n4,d\n4,e\n,f\n"):
             (tmp_path / "t.csv").write_text(content)
             done = ingest(tmp_path / "t.csv", out, contract=told, engine=engine, mode="append")
-        assert (done.rows_in, done.accepted, done.reasons) == (4, 2, {"id: not the first row with its value, which must be unique": 2})
+        assert (done.rows_in, done.accepted, done.reasons) == (
+            4,
+            2,
+            {"id: not the first row with its value, which must be unique": 2},
+        )
         assert sorted(rows(open_dataset(out)), key=str) == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (None, "f")]
         assert [r[:2] for r in set_aside(done)] == [(2, "2,again"), (4, "4,e")]
         left = [p.name for p in out.iterdir() if p.name.startswith("_") and p.name != "_delta_log"]

@@ -134,12 +134,12 @@ def test_the_days_of_all_years_have_the_numbers_that_python_gives_them(local, wr
     frame = local.scan(pqy.open_dataset(write_parquet({"day": pa.array(days)})))
     day = nw.col("day").cast(nw.Datetime("us"))
     found = nw.to_native(
-        frame.select("day", *(g.expression(day).alias(n) for n, g in GRAINS.items())).collect("pyarrow")
+        frame.select("day", *(g.expression(day).alias(f"{n}s") for n, g in GRAINS.items())).collect("pyarrow")
     )
     for row in found.to_pylist():
         for name, grain in GRAINS.items():
             number = grain.number(row["day"])
-            assert row[name] == number
+            assert row[f"{name}s"] == number
             assert grain.start(number) <= row["day"] <= grain.end(number)
     assert WEEK.start(WEEK.number(dt.date(2024, 5, 1))) == dt.date(2024, 4, 29)
     assert not WEEK.is_whole(WEEK.number(dt.date(2024, 5, 1)), dt.date(2024, 1, 1), dt.date(2024, 5, 2))

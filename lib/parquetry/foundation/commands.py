@@ -62,7 +62,7 @@ def _inferred(given: dict[str, Any], options: dict[str, Any], engine: Any) -> di
 def _ingested(given: dict[str, Any], options: dict[str, Any], engine: Any) -> dict[str, Any]:
     from parquetry.foundation.ingest import ingest
 
-    names = ("contract", "on_bad", "max_bad", "format", "mode", "quarantine", "decimal")
+    names = ("contract", "on_bad", "max_bad", "format", "mode", "quarantine", "decimal", "run_id")
     done = ingest(given["source"], given["to"], engine=engine, **{n: given[n] for n in names}, **options)
     for line in (*done.notes, *done.contract.lines(), *done.lines()):
         print(line)
@@ -90,6 +90,7 @@ INGEST: Final = Verb(
         Flag("--quarantine", "PATH", "where rejected rows go; else TO-quarantine"),
         Flag("--format", "FORMAT", "a Delta table or a plain folder", "delta", choices=("delta", "parquet")),
         _MODE,
+        Flag("--run-id", "ID", "with --mode append: what was appended under it before is not appended again"),
         Flag("--delimiter", "CHARACTER", "between fields; 'tab' for a tab"),
         Flag("--quote", "CHARACTER", "around fields; '' where quotation marks are a part of the text",
              may_be_empty=True),

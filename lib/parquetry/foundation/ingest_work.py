@@ -6,6 +6,7 @@ commits both tables or neither.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from parquetry.commit import Part, PartWriter
+from parquetry.commit import CommittedWrite, Part, PartWriter
 from parquetry.dataset import Dataset
 from parquetry.errors import BadParameter, BadRows, EmptyDataset, RowsUnaccounted
 from parquetry.foundation.contract import Applied, Contract
@@ -25,8 +26,10 @@ from parquetry.foundation.sources import REJECTS, Parsed, Piece, rejects
 from parquetry.foundation.uniqueness import KeyFiles, hash_ranges, keep_present, keyed
 
 if TYPE_CHECKING:
-    from parquetry.commit import CommittedWrite
     from parquetry.engine import Engine
+
+
+_RECORDED = 1_000  # reasons that a log keeps
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,13 @@ class Outcome:
     first: str | None = None
     keys: int = 0
 
+    def counts(self) -> str:
+        """The counts as JSON, for a table's log; the most frequent reasons first."""
+        reasons = sorted(self.reasons.items(), key=lambda item: (-item[1], item[0]))[:_RECORDED]
+        return json.dumps(
+            {"rows_in": self.rows_in, "accepted": self.accepted, "rejected": self.rejected, "reasons": reasons}
+        )
+
     def add(self, other: Outcome) -> None:
         """Take another's counts and parts."""
         self.rows_in += other.rows_in
@@ -131,6 +141,9 @@ def written(
     def write(writer: PartWriter) -> list[Part]:
         def write_aside(aside: PartWriter) -> list[Part]:
             done.append(_run(work, writer, aside))
+            if isinstance(accepted, CommittedWrite):
+                accepted.require_unchanged()
+                accepted.record["parquetry.counts"] = done[0].counts()
             if not done[0].rejected and getattr(rejected, "mode", "fail") != "overwrite":
                 raise _AllGood(done[0])
             return done[0].aside
@@ -310,8 +323,7 @@ def _account(outcome: Outcome, applied: Applied, parsed: Parsed, file: str) -> N
 
 
 def _again(names: tuple[str, ...], row: pa.Table) -> str:
-    value = ", ".join(str(row.column(name)[0].as_py()) for name in names)
-    return with_value(again(names), value)
+    return with_value(again(names), *(row.column(name)[0].as_py() for name in names))
 
 
 class _Rejected:

@@ -61,9 +61,9 @@ class Reasons:
         return out
 
 
-def with_value(text: str, value: Any) -> str:
-    """A reason with the value that was found."""
-    shown = repr(value) if isinstance(value, str) else str(value)
+def with_value(text: str, *values: Any) -> str:
+    """A reason with the value that was found, or the values."""
+    shown = ", ".join(repr(value) if isinstance(value, str) else str(value) for value in values)
     return f"{text} (found {shown if len(shown) <= _SHOWN else f'{shown[:_SHOWN]}…'})"
 
 
