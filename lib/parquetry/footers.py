@@ -216,7 +216,7 @@ def _not_parquet(filesystem: pafs.FileSystem, path: str, error: Exception) -> Ex
     return NotParquet(
         f"{path} is not a Parquet file: it begins with {text[:40]!r}.",
         why="It looks like a CSV file." if table_like else "",
-        fix="Convert it first, as in duckdb.sql(\"COPY (FROM 'x.csv') TO 'x.parquet'\"); jobs take CSV as it is.",
+        fix="Bring it in first: parquetry ingest FILE TO, or parquetry.ingest; jobs take CSV as it is.",
     )
 
 

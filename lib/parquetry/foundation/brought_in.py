@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ def brought_in(path: str, engine: Engine, **options: str) -> Iterator[tuple[Data
 
     with tempfile.TemporaryDirectory(prefix="parquetry-profile-") as folder:
         done = ingest(path, Path(folder) / "rows", engine=engine, **options)
-        yield done.dataset, done
+        # Errors name what the user has named, not a folder that is gone.
+        yield replace(done.dataset, uri=path), done
 
 
 def _in_place(path: str) -> Dataset | None:

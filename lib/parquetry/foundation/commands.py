@@ -64,9 +64,12 @@ def _ingested(given: dict[str, Any], options: dict[str, Any], engine: Any) -> di
 
     names = ("contract", "on_bad", "max_bad", "format", "mode", "quarantine", "decimal", "run_id")
     done = ingest(given["source"], given["to"], engine=engine, **{n: given[n] for n in names}, **options)
-    for line in (*done.notes, *done.contract.lines(), *done.lines()):
+    # The contract's own notes stand in its lines.
+    for line in (*(n for n in done.notes if n not in done.contract.notes), *done.contract.lines(), *done.lines()):
         print(line)
     if done.quarantine is not None:
+        first = done.quarantine.head(1).to_dict("records")[0]
+        print(f"The first, {first['file']}, line {first['row']:,}: {first['reason']}. It reads {first['raw'][:80]!r}.")
         print(f"Rejected rows, with the reason of each: {done.quarantine.uri}")
     if given["save_contract"]:
         done.contract.save(given["save_contract"])
@@ -170,7 +173,10 @@ def _lines(found: Any) -> list[str]:
         lost = step["rows_dropped"]
         parts = [f"{lost:,} {'row' if lost == 1 else 'rows'} dropped"] if lost else []
         for what in ("cells", "outliers", "failed", "unseen"):
-            parts += [f"{column}: {n:,} {what}" for column, n in step.get(what, {}).items()]
+            parts += [
+                f"{column}: {n:,} {what.removesuffix('s') if n == 1 else what}"
+                for column, n in step.get(what, {}).items()
+            ]
         lines.append(f"  {step['step']:<20} {', '.join(parts) or 'nothing to do'}")
     if found.dropped is not None:
         lines.append(f"Dropped rows, as they came in, and why: {found.dropped.uri}")
