@@ -142,11 +142,14 @@ def test_an_unclosed_quotation_mark_costs_its_own_line(tmp_path, local):
     lines = [f'{i},"v{i}"' for i in range(500)]
     lines[100] = '100,"open'
     done = bring(tmp_path, "a,b\n" + "\n".join(lines) + "\n", local, stretch=512)
-    assert set_aside(done) == [(102, '100,"open', "unterminated quote")]
+    assert set_aside(done) == [(102, '100,"open', "a quotation mark that opens and never closes")]
     assert done.accepted == 499
     (tmp_path / "2").mkdir()
     done = bring(tmp_path / "2", 'a,b\n1,x\n2,"never closed\n3,y\n', local)
-    assert (done.accepted, set_aside(done)) == (2, [(3, '2,"never closed', "unterminated quote")])
+    assert (done.accepted, set_aside(done)) == (
+        2,
+        [(3, '2,"never closed', "a quotation mark that opens and never closes")],
+    )
 
 
 def test_nul_bytes_and_lines_in_another_encoding_are_set_aside(tmp_path, local):

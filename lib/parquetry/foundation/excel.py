@@ -208,9 +208,8 @@ def read_sheet(
     at, more = _header_row(rows, header, file, name, first)
     merged = [r for r in (found.merged_cell_ranges or []) if r[1][0] > first + (-1 if at is None else at)]
     if merged:
-        notes.append(
-            f"{len(merged)} merged {'range' if len(merged) == 1 else 'ranges'}: the first cell has the value, the others are missing"
-        )
+        ranges = "1 merged range" if len(merged) == 1 else f"{len(merged)} merged ranges"
+        notes.append(f"{ranges}: the first cell has the value, the others are missing")
     below = rows if at is None else rows[at + 1 :]
     names, keep, changed = _names(None if at is None else rows[at], below)
     notes += [*more, *changed, *_error_notes(errors or {})]
