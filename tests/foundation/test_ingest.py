@@ -29,7 +29,7 @@ from parquetry.foundation import csv_pieces, uniqueness
 from parquetry.foundation.contract import Contract
 from parquetry.foundation.csv_cuts import cut
 from parquetry.foundation.ingest import ingest
-from parquetry.foundation.ingest_work import Limit
+from parquetry.foundation.ingest_counts import Limit
 from parquetry.foundation.quarantine import FolderWrite, export_csv
 from parquetry.foundation.sources import open_source
 

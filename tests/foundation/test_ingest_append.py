@@ -32,7 +32,7 @@ def at_the_end(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let something happen once, when an ingest has done its work and has not committed it."""
 
     def let(happen: Any) -> None:
-        plain = ingest_work._reconcile
+        plain = ingest_work.reconcile
         waiting = [happen]
 
         def reconcile(total: Any) -> None:
@@ -40,7 +40,7 @@ def at_the_end(monkeypatch: pytest.MonkeyPatch) -> Any:
                 waiting.pop()()
             plain(total)
 
-        monkeypatch.setattr(ingest_work, "_reconcile", reconcile)
+        monkeypatch.setattr(ingest_work, "reconcile", reconcile)
 
     return let
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.errors import BadParameter, ParquetryError
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def brought_in(path: str, engine: Engine, **options: str) -> Iterator[tuple[Dataset, Ingested | None]]:
+def brought_in(path: str, engine: Engine, **options: Any) -> Iterator[tuple[Dataset, Ingested | None]]:
     """The rows at ``path``: Parquet and Delta where they are, others in a folder that goes afterwards.
 
     Parameters
     ----------
     path : str
     engine : Engine
-    **options : str
-        Of :func:`parquetry.ingest`: ``contract``, ``sheet``, ``table``. With any of them Parquet is brought in, too.
+    **options
+        Of :func:`parquetry.ingest`: ``contract``, ``sheet``, ``header``, ``table``. With any of them
+        Parquet is brought in, too.
     """
     in_place = None if options else _in_place(path)
     if in_place is not None:

@@ -27,6 +27,14 @@ def _engine(given: dict[str, Any]) -> Any:
     return open_engine(given["engine"], workers=given["workers"], memory=given["memory"])
 
 
+_PARQUET: Final = Argument("PATH", "a Parquet file, folder or glob, or a Delta table")
+_INSIDE: Final = (
+    Flag("--sheet", "NAME", "of a workbook: its name, or its number from 1"),
+    Flag("--header-row", "NUMBER", "of a workbook: the row of the columns' names, from 1", kind=int, least=1),
+    Flag("--table", "NAME", "of a database"),
+)
+
+
 # --- ingest ---------------------------------------------------------------------------------
 def _ingest(given: dict[str, Any]) -> Result:
     if given["to"] is None and not given["infer_only"]:
@@ -101,9 +109,7 @@ INGEST: Final = Verb(
         Flag("--encoding", "NAME", "as in utf-8, cp1252"),
         Flag("--decimal", "MARK", "the decimal mark of numbers", choices=(".", ",")),
         Flag("--expansion", "NUMBER", "how many times larger a compressed file may become", kind=int),
-        Flag("--sheet", "NAME", "of a workbook: its name, or its number from 1"),
-        Flag("--header-row", "NUMBER", "of a workbook: the row of the columns' names, from 1", kind=int, least=1),
-        Flag("--table", "NAME", "of a database"),
+        *_INSIDE,
         *_ENGINE,
     ),
 )  # fmt: skip
@@ -116,6 +122,7 @@ def _profile(given: dict[str, Any]) -> Result:
     from parquetry.foundation.profile_page import save_profile, show_profile
 
     options = {name: given[name] for name in ("contract", "sheet", "table") if given[name] is not None}
+    options |= {} if given["header_row"] is None else {"header": given["header_row"]}
     with _engine(given) as engine, brought_in(given["path"], engine, **options) as (data, ingested):
         found = profile(
             data, target=given["target"], features=given["features"], quantiles=given["quantiles"], engine=engine
@@ -141,8 +148,7 @@ PROFILE: Final = Verb(
              choices=("exact", "sketch", "none")),
         Flag("--to", "FOLDER", "leave a page with pictures and the numbers there"),
         Flag("--contract", "C.yaml", "of what is brought in: what its rows must be"),
-        Flag("--sheet", "NAME", "of a workbook"),
-        Flag("--table", "NAME", "of a database"),
+        *_INSIDE,
         *_ENGINE,
     ),
 )  # fmt: skip
@@ -188,7 +194,7 @@ CLEAN: Final = Verb(
     "Clean data by a recipe, and account for every row and cell.",
     _clean,
     (
-        Argument("PATH", "a Parquet file, folder or glob, or a Delta table"),
+        _PARQUET,
         Argument("TO", "where the clean table goes"),
     ),
     (
@@ -224,7 +230,7 @@ DOCTOR: Final = Verb(
     "doctor",
     "What makes Parquet slow or unsafe, and a sound copy of it.",
     _doctor,
-    (Argument("PATH", "a Parquet file, folder or glob, or a Delta table"),),
+    (_PARQUET,),
     (
         Flag("--fix", "TO", "write a sound copy there, as a Delta table; PATH is never changed"),
         Flag("--version", "NUMBER", "of a Delta table; without it, the newest", kind=int, least=0),

@@ -19,7 +19,8 @@ from parquetry.engine import borrowed_engine
 from parquetry.errors import BadParameter
 from parquetry.foundation.contract import Contract, as_contract
 from parquetry.foundation.inference import bundled, infer
-from parquetry.foundation.ingest_work import Limit, Work, written
+from parquetry.foundation.ingest_counts import Limit
+from parquetry.foundation.ingest_work import Work, written
 from parquetry.foundation.quarantine import opened_output, output
 from parquetry.foundation.sources import Piece, Source, open_source
 from parquetry.foundation.ways import Rules

@@ -37,7 +37,7 @@ from parquetry.foundation.json_document import (
     opened,
 )
 from parquetry.foundation.json_values import Refused, parse_line, parsed_lines
-from parquetry.foundation.sources import Parsed, Piece
+from parquetry.foundation.sources import Parsed, Piece, WrittenFiles
 
 if TYPE_CHECKING:
     from parquetry.engine import Engine
@@ -53,25 +53,16 @@ MOST_KEYS = 100_000
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonLines(WrittenFiles):
     """Files of JSON lines with one set of columns.
 
     Parameters
     ----------
-    filesystem : pyarrow.fs.FileSystem
-    paths, files : tuple of str
-        On the filesystem, and as the user knows them.
-    names : tuple of str
-        The columns.
     notes : tuple of str
     document : bool
         Whether each file is one array of objects.
     """
 
-    filesystem: pafs.FileSystem
-    paths: tuple[str, ...]
-    files: tuple[str, ...]
-    names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     document: bool = False
     kind: str = "jsonl"
@@ -113,11 +104,6 @@ class JsonLines:
         )
         notes = () if columns is not None else (note,)
         return cls(filesystem, tuple(found), files, names, notes, document=seen.document)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Strings throughout."""
-        return pa.schema([(n, pa.string()) for n in self.names])
 
     def pieces(self, engine: Engine) -> list[Piece]:
         """Ranges of about 16 MiB that begin and end with lines; a compressed file is one piece."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.fs as pafs
 
 from parquetry import storage
 from parquetry.errors import BadParameter, EmptyDataset, did_you_mean
@@ -133,6 +134,30 @@ class Source(Protocol):
 
     def pieces(self, engine: Engine) -> Sequence[Piece]:
         """Its pieces in order; what has to be read to find them is read by the engine."""
+
+
+@dataclass(frozen=True)
+class WrittenFiles:
+    """Files whose values are written as texts, with one set of columns: the head of a source of such.
+
+    Parameters
+    ----------
+    filesystem : pyarrow.fs.FileSystem
+    paths, files : tuple of str
+        On the filesystem, and as the user knows them.
+    names : tuple of str
+        The columns.
+    """
+
+    filesystem: pafs.FileSystem
+    paths: tuple[str, ...]
+    files: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Strings throughout."""
+        return pa.schema([(n, pa.string()) for n in self.names])
 
 
 def open_source(source: str | os.PathLike[str], *, engine: Engine | None = None, **options: Any) -> Source:
