@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 PIECE_BYTES = 16 * 2**20
 _BLOCK = 4 * 2**20
 _LOOK = 4 * 2**20  # bytes of the first file in which keys are looked for
-_LOOK_OTHERS = 256 * 2**10  # and of each other file
+_LOOK_OTHERS, _OTHERS = 256 * 2**10, 100  # and of each of so many others
+_LOOK_MANY = 32 * 2**10  # and of each of those beyond, which may be thousands
 _MANY = 64  # files that one task looks at
 MOST_KEYS = 100_000
 """Keys that may become columns: more are values that stand where names should."""
@@ -108,7 +109,7 @@ class JsonLines(WrittenFiles):
     def pieces(self, engine: Engine) -> list[Piece]:
         """Ranges of about 16 MiB that begin and end with lines; a compressed file is one piece."""
         ranges: list[tuple[int, int, int]] = []
-        sizes = [int(self.filesystem.get_file_info(p).size or 0) for p in self.paths]
+        sizes = [int(info.size or 0) for info in self.filesystem.get_file_info(list(self.paths))]
         if self.document:
             found = zip(self.paths, self.files, sizes, strict=True)
             return [DocumentPiece(self.filesystem, path, file, self.names, size) for path, file, size in found]
@@ -217,9 +218,9 @@ def _together(left: _Seen, right: _Seen) -> _Seen:
 def _looked_at(filesystem: pafs.FileSystem, paths: Sequence[str], files: Sequence[str], engine: Engine | None) -> _Seen:
     """What the beginnings of all files show; of many, by an engine's workers, and the same in any case."""
     named = list(zip(paths, files, strict=True))
-    seen = _LookTask(filesystem, _LOOK)(named[:1])
-    groups = [named[i : i + _MANY] for i in range(1, len(named), _MANY)]
-    task = _LookTask(filesystem, _LOOK_OTHERS)
+    task = _LookTask(filesystem)
+    seen = task((_LOOK, named[:1]))
+    groups = [(_LOOK_OTHERS if i <= _OTHERS else _LOOK_MANY, named[i : i + _MANY]) for i in range(1, len(named), _MANY)]
     if engine is not None and len(groups) > 1:
         return _together(seen, engine.reduce(task, _together, groups, label="look"))
     return reduce(_together, map(task, groups), seen)
@@ -230,10 +231,10 @@ class _LookTask:
     """Looks at the beginnings of some files."""
 
     filesystem: pafs.FileSystem
-    nbytes: int
 
-    def __call__(self, files: Sequence[tuple[str, str]]) -> _Seen:
-        found = (_Seen(*_keys(self.filesystem, path, file, self.nbytes), file) for path, file in files)
+    def __call__(self, group: tuple[int, Sequence[tuple[str, str]]]) -> _Seen:
+        nbytes, files = group
+        found = (_Seen(*_keys(self.filesystem, path, file, nbytes), file) for path, file in files)
         return reduce(_together, found)
 
 
