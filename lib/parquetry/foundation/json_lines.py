@@ -96,7 +96,8 @@ class JsonLines(WrittenFiles):
         if not found:
             raise DatasetNotFound(f"There is no file in {uri}.", fix="Check the path.")
         files = (uri,) if len(found) == 1 else tuple(found)
-        seen = _looked_at(filesystem, found, files, engine)
+        task = _LookTask(filesystem, keys=columns is None)
+        seen = _looked_at(task, list(zip(found, files, strict=True)), engine)
         names = tuple(dict.fromkeys(columns if columns is not None else seen.keys))
         if not names:
             raise EmptyDataset(f"{uri} has no JSON object in its first lines.", fix="Check the file.")
@@ -215,10 +216,8 @@ def _together(left: _Seen, right: _Seen) -> _Seen:
     return _Seen(keys, left.document, left.file)
 
 
-def _looked_at(filesystem: pafs.FileSystem, paths: Sequence[str], files: Sequence[str], engine: Engine | None) -> _Seen:
+def _looked_at(task: _LookTask, named: Sequence[tuple[str, str]], engine: Engine | None) -> _Seen:
     """What the beginnings of all files show; of many, by an engine's workers, and the same in any case."""
-    named = list(zip(paths, files, strict=True))
-    task = _LookTask(filesystem)
     seen = task((_LOOK, named[:1]))
     groups = [(_LOOK_OTHERS if i <= _OTHERS else _LOOK_MANY, named[i : i + _MANY]) for i in range(1, len(named), _MANY)]
     if engine is not None and len(groups) > 1:
@@ -228,14 +227,15 @@ def _looked_at(filesystem: pafs.FileSystem, paths: Sequence[str], files: Sequenc
 
 @dataclass(frozen=True)
 class _LookTask:
-    """Looks at the beginnings of some files."""
+    """Looks at the beginnings of some files; for their keys, or only for how they are written."""
 
     filesystem: pafs.FileSystem
+    keys: bool
 
     def __call__(self, group: tuple[int, Sequence[tuple[str, str]]]) -> _Seen:
         nbytes, files = group
-        found = (_Seen(*_keys(self.filesystem, path, file, nbytes), file) for path, file in files)
-        return reduce(_together, found)
+        found = ((*_keys(self.filesystem, path, file, nbytes), file) for path, file in files)
+        return reduce(_together, (_Seen(keys if self.keys else (), array, file) for keys, array, file in found))
 
 
 def _keys(filesystem: pafs.FileSystem, path: str, file: str, nbytes: int) -> tuple[tuple[str, ...], bool]:
