@@ -99,9 +99,9 @@ GOOD = "a,b,c\n" + "".join(f"{i},{i}.5,x{i}\n" for i in range(1000))
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GOOD + "7,8,9,10\n", r"line 1,002 .*Expected Number of Columns: 3 Found: 4.*'7,8,9,10'"),
-        (GOOD + "7,8\n1,2,3\n", r"line 1,002 .*Found: 2"),
-        (GOOD + '7,8,"open\n1,2,3\n', r"line 1,002 .*unterminated quote"),
+        (GOOD + "7,8,9,10\n", r"line 1,002 .*another number of fields than the table's 3 .found 4.*'7,8,9,10'"),
+        (GOOD + "7,8\n1,2,3\n", r"line 1,002 .*found 2"),
+        (GOOD + '7,8,"open\n1,2,3\n', r"line 1,002 .*a quotation mark that opens and never closes"),
         ("a,A\n1,2\n", "line 1 .*more than once"),
         ("a\0b,c\n1,2\n", "line 1 .*not text"),
     ],

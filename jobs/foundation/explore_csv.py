@@ -38,7 +38,8 @@ class Config(JobConfig):
     delimiter: str | None = Field(None, description="Of a text table [default: found out].")
     encoding: str | None = Field(None, description="Of a text table, as cp1252 [default: found out].")
     decimal: Literal[".", ","] | None = Field(None, description="The decimal mark, where numbers do not show it.")
-    sheet: str | None = Field(None, description="Of a workbook.")
+    sheet: str | None = Field(None, description="Of a workbook: its name, or its number from 1.")
+    header_row: int | None = Field(None, ge=1, description="Of a workbook: the row of the names [default: looked for].")
     table: str | None = Field(None, description="Of a database.")
     quantiles: Literal["exact", "sketch", "none"] = Field("exact", description="Sketched ones take fewer reads.")
     sample: int = Field(1_000, ge=10, le=5_000, description="Rows in the pair plot.")
@@ -59,6 +60,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
         encoding=config.encoding,
         decimal=config.decimal,
         sheet=config.sheet,
+        header=config.header_row,
         table=config.table,
     )
     tell_ingest(run, ingested)

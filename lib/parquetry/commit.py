@@ -41,6 +41,7 @@ ROWS_A_GROUP = 122_880
 _ROWS_A_FILE = 64 * ROWS_A_GROUP
 _BYTES_A_GROUP = 128 * 2**20
 _MARKER = "_writing-"
+_RUN = "parquetry.run"
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,10 @@ class CommittedWrite:
     path : str
         A local path or URL.
     mode : {"fail", "append", "overwrite"}
+    run_id : str, default None
+        What was committed to the table under it before is not committed again.
+    alone : bool, default False
+        Whether the commit is refused where somebody else has committed since this write began.
 
     Raises
     ------
@@ -133,17 +138,57 @@ class CommittedWrite:
         At once, before any work.
     """
 
-    def __init__(self, path: str | os.PathLike[str], mode: str) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], mode: str, *, run_id: str | None = None, alone: bool = False
+    ) -> None:
         path = os.fspath(path)
-        self.uri, self.mode = path, mode
+        self.uri, self.mode, self.run_id, self.alone = path, mode, run_id, alone
+        self.record: dict[str, str] = {}
         self.filesystem, self.folder = storage.resolve(path)
         self.token = uuid.uuid4().hex[:12]
         self._exists = check_output(path, mode)
+        self._since = self._table().version() if alone and self._exists else None
 
     @property
     def exists(self) -> bool:
         """Whether there was a table when this write began."""
         return self._exists
+
+    @property
+    def recorded(self) -> dict[str, str] | None:
+        """What was recorded with the commit under this run id; None where there is no such commit.
+
+        Raises
+        ------
+        OutputExists
+            There is one, and its record is gone: the log keeps records for a month or so.
+        """
+        if not self._committed_before():
+            return None
+        for entry in self._table().history():
+            if entry.get(_RUN) == self.run_id:
+                return {key: value for key, value in entry.items() if isinstance(value, str)}
+        raise OutputExists(
+            f"{self.uri} has the rows of the run {self.run_id!r} already.",
+            why="The log no longer keeps what that run told.",
+            fix="Nothing is to be done; a new run needs another id.",
+        )
+
+    def _committed_before(self) -> bool:
+        if self.run_id is None or not footers.is_delta(self.filesystem, self.folder):
+            return False
+        return self._table().transaction_version(f"{_RUN}:{self.run_id}") is not None
+
+    def require_unchanged(self) -> None:
+        """Refuse where the write is to be alone, and somebody else has committed since it began.
+
+        Raises
+        ------
+        WriteConflict
+        """
+        there = footers.is_delta(self.filesystem, self.folder)
+        if self.alone and (there if not self._exists else self._table().version() != self._since):
+            raise _conflict(self.uri, "another write has been committed since this one began")
 
     def writer(self, schema: pa.Schema) -> PartWriter:
         """What the workers write with."""
@@ -178,27 +223,35 @@ class CommittedWrite:
 
     def commit(self, schema: pa.Schema, parts: Sequence[Part]) -> None:
         """Name the parts in the table's log: the one moment at which readers see them."""
-        from deltalake import CommitProperties, Schema
+        from deltalake import CommitProperties, Schema, Transaction
         from deltalake.exceptions import CommitFailedError, DeltaError
         from deltalake.transaction import AddAction, create_table_with_add_actions
 
+        if self._committed_before():
+            self.clean_up()
+            return
+        self.require_unchanged()
         now = int(time.time() * 1000)
         stats = [json.dumps({"numRecords": p.rows}) for p in parts]
         actions = [
             AddAction(p.path, p.size, {}, now, data_change=True, stats=s) for p, s in zip(parts, stats, strict=True)
         ]
         delta_schema = Schema.from_arrow(schema)
+        # Without retries, where a second try would append to what another writer has made meanwhile.
+        told = CommitProperties(
+            custom_metadata={_RUN: self.run_id, **self.record} if self.run_id else None,
+            max_commit_retries=0 if self.alone or not self._exists else None,
+            app_transactions=[Transaction(f"{_RUN}:{self.run_id}", 1)] if self.run_id else None,
+        )
         try:
             if self._exists:
                 table = self._table()
                 _check_existing(table, delta_schema, self.mode)
-                table.create_write_transaction([*actions], self.mode, delta_schema, [])
+                table.create_write_transaction([*actions], self.mode, delta_schema, [], commit_properties=told)
             else:
                 where, options = self._where()
-                # Without retries: a second try would append to what another writer has created.
-                once = CommitProperties(max_commit_retries=0)
                 create_table_with_add_actions(
-                    where, delta_schema, actions, mode="error", storage_options=options, commit_properties=once
+                    where, delta_schema, actions, mode="error", storage_options=options, commit_properties=told
                 )
         except OSError as error:
             raise OutputNotWritable(
@@ -207,11 +260,7 @@ class CommittedWrite:
                 fix="Check the credentials and the disk.",
             ) from error
         except (CommitFailedError, DeltaError) as error:
-            raise WriteConflict(
-                f"{self.uri}: the commit was refused.",
-                why=f"Somebody else committed to the table first: {error}",
-                fix="Look at the table and run the write again.",
-            ) from error
+            raise _conflict(self.uri, str(error)) from error
 
     def clean_up(self) -> None:
         """Remove this write's files, which no commit names."""
@@ -241,6 +290,14 @@ class CommittedWrite:
 
         where, options = self._where()
         return DeltaTable(where, storage_options=options)
+
+
+def _conflict(uri: str, why: str) -> WriteConflict:
+    return WriteConflict(
+        f"{uri}: the commit was refused.",
+        why=f"Somebody else committed to the table first: {why}",
+        fix="Look at the table and run the write again.",
+    )
 
 
 def check_output(path: str, mode: str) -> bool:

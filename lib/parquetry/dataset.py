@@ -35,6 +35,8 @@ from parquetry.rows import FULL_RANGE, RowFilter, combined_mask, fraction_bound,
 if TYPE_CHECKING:
     import pandas as pd
 
+    from parquetry.engine import Engine
+
 
 @dataclass(frozen=True)
 class Block:
@@ -284,6 +286,7 @@ def open_dataset(
     version: int | None = None,
     filesystem: Any = None,
     storage_options: dict[str, str] | None = None,
+    engine: Engine | None = None,
 ) -> Dataset:
     """Open Parquet data: a file, a folder (hive partitions too), a glob, a list, or a Delta table.
 
@@ -302,6 +305,9 @@ def open_dataset(
         On S3 the environment is enough: ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``,
         ``AWS_REGION``, and ``AWS_ENDPOINT_URL`` for another store than Amazon's. Workers need the
         same environment, or a ``filesystem`` that holds the credentials.
+    engine : Engine, default None
+        Whose workers read the footers where there are many files; None reads them here. The same
+        Dataset either way.
 
     Returns
     -------
@@ -335,6 +341,7 @@ def open_dataset(
         files.partitions,
         names=files.names,
         table_schema=files.table_schema,
+        engine=engine,
     )
     blocks = tuple(
         Block(i, rg.path, rg.name, rg.row_group, rg.num_rows, rg.nbytes, rg.partition)
@@ -388,7 +395,8 @@ def _locate(uri: str, version: int | None, filesystem: Any, storage_options: dic
         raise DatasetNotFound(
             f"There is no Parquet file in {uri!r}.", why="The folder is empty.", fix="Check the path."
         )
-    ignored = [f for f in found if f not in set(paths)]
+    taken = set(paths)
+    ignored = [f for f in found if f not in taken]
     return _Files(fs, base, paths, footers.hive_partitions(base), ignored=ignored)
 
 

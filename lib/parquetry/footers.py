@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -18,9 +18,13 @@ import pyarrow.parquet as pq
 from parquetry import storage
 from parquetry.errors import AccessDenied, CorruptBlock, DatasetNotFound, NotParquet, SchemaDrift
 
+if TYPE_CHECKING:
+    from parquetry.engine import Engine
+
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 _TAIL_BYTES = 64 * 2**10
+_GROUP = 256  # files whose footers one task reads
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,11 @@ def read_footers(
     *,
     names: Sequence[str] | None = None,
     table_schema: pa.Schema | None = None,
+    engine: Engine | None = None,
 ) -> Summary:
     """Read the footers of all files, in parallel, and check that they agree.
+
+    Only what is summed up is held: a footer goes as soon as it has been added.
 
     Parameters
     ----------
@@ -106,23 +113,28 @@ def read_footers(
         The files' names where they are not the paths relative to ``base``.
     table_schema : pyarrow.Schema, default None
         What a table's log says of its columns: types of partition values, and of a table without files.
+    engine : Engine, default None
+        Whose workers read the footers where there are many; None reads them here.
 
     Raises
     ------
     NotParquet, CorruptBlock, SchemaDrift, AccessDenied, DatasetNotFound
         Naming the file, and the column where it is one.
     """
-    with ThreadPoolExecutor(max_workers=min(16, max(1, len(paths)))) as pool:
-        metadata = list(pool.map(lambda p: _read_footer(filesystem, p), paths))
     values = [partitions(p) for p in paths]
     partition_schema = _partition_schema(paths, values, table_schema)
     typed = [{k: _typed(v, partition_schema.field(k).type) for k, v in row.items()} for row in values]
-    stored = [m.schema.to_arrow_schema() for m in metadata] or [table_schema or pa.schema([])]
-    schema = _common_schema(paths, stored, set(partition_schema.names))
-    totals = _Totals()
+    common = _CommonSchema(set(partition_schema.names))
+    totals, last, owners = _Totals(), None, list[tuple[str, bool]]()
     names = names or [posixpath.relpath(p, base) if base else p for p in paths]
-    for path, name, meta, partition in zip(paths, names, metadata, typed, strict=True):
-        _add_file(totals, path, name, meta, tuple(partition.items()))
+    found = _all_footers(filesystem, paths, engine)
+    for path, name, metadata, partition in zip(paths, names, found, typed, strict=True):
+        stored = metadata.schema.to_arrow_schema()
+        if last is None or not stored.equals(last):
+            common.add(path, stored)
+            last, owners = stored, _owners(stored)
+        _add_file(totals, path, name, metadata, tuple(partition.items()), owners)
+    schema = common.schema if last is not None else _plain(table_schema or pa.schema([]), set(partition_schema.names))
     totals.digest.update(repr([(f.name, str(f.type)) for f in (*schema, *partition_schema)]).encode())
     return Summary(
         schema=pa.schema([*schema, *partition_schema]),
@@ -133,6 +145,22 @@ def read_footers(
         partition_columns=tuple(partition_schema.names),
         num_rows=sum(rg.num_rows for rg in totals.row_groups),
     )
+
+
+def _all_footers(filesystem: pafs.FileSystem, paths: Sequence[str], engine: Engine | None) -> Iterator[pq.FileMetaData]:
+    """The footers in order; those of many files by an engine's workers, a group of files a task."""
+    groups = [paths[i : i + _GROUP] for i in range(0, len(paths), _GROUP)]
+    task = _FootersTask(filesystem)
+    for group in map(task, groups) if engine is None or len(groups) < 2 else engine.map(task, groups, label="footers"):
+        yield from group
+
+
+@dataclass(frozen=True)
+class _FootersTask:
+    filesystem: pafs.FileSystem
+
+    def __call__(self, paths: Sequence[str]) -> list[pq.FileMetaData]:
+        return storage.side_by_side(self.filesystem, lambda p: _read_footer(self.filesystem, p), paths)
 
 
 def _read_footer(filesystem: pafs.FileSystem, path: str) -> pq.FileMetaData:
@@ -188,26 +216,45 @@ def _not_parquet(filesystem: pafs.FileSystem, path: str, error: Exception) -> Ex
     return NotParquet(
         f"{path} is not a Parquet file: it begins with {text[:40]!r}.",
         why="It looks like a CSV file." if table_like else "",
-        fix="Convert it first, as in duckdb.sql(\"COPY (FROM 'x.csv') TO 'x.parquet'\"); jobs take CSV as it is.",
+        fix="Bring it in first: parquetry ingest FILE TO, or parquetry.ingest; jobs take CSV as it is.",
     )
 
 
-def _common_schema(paths: list[str], stored: list[pa.Schema], partitions: set[str]) -> pa.Schema:
-    schemas = [_plain(s, partitions) for s in stored]
-    first = schemas[0]
-    for path, schema in zip(paths[1:], schemas[1:], strict=True):
-        for f in first:
-            if f.name not in schema.names:
-                raise _drift(path, f.name, "is missing", paths[0], f.type)
-            if schema.field(f.name).type != f.type:
-                raise _drift(path, f.name, f"is {schema.field(f.name).type}", paths[0], f.type)
-        for f in schema:
-            if f.name not in first.names:
-                raise _drift(path, f.name, f"is there as {f.type}", paths[0], "missing")
-    doubled = {n for n in first.names if first.names.count(n) > 1}
-    if doubled:
-        raise SchemaDrift(f"{paths[0]} has more than one column {min(doubled)!r}.", fix="Rename the columns.")
-    return first
+class _CommonSchema:
+    """The first file's schema, which every other file's must be."""
+
+    def __init__(self, partitions: set[str]) -> None:
+        self._partitions = partitions
+        self._path = ""
+        self.schema = pa.schema([])
+
+    def add(self, path: str, stored: pa.Schema) -> None:
+        """Take a file's schema in.
+
+        Raises
+        ------
+        SchemaDrift
+        """
+        schema = _plain(stored, self._partitions)
+        if self._path:
+            self._check(path, schema)
+            return
+        doubled = [n for n, times in Counter(schema.names).items() if times > 1]
+        if doubled:
+            raise SchemaDrift(f"{path} has more than one column {min(doubled)!r}.", fix="Rename the columns.")
+        self._path, self.schema = path, schema
+
+    def _check(self, path: str, schema: pa.Schema) -> None:
+        kinds = {f.name: f.type for f in schema}
+        for f in self.schema:
+            if f.name not in kinds:
+                raise _drift(path, f.name, "is missing", self._path, f.type)
+            if kinds[f.name] != f.type:
+                raise _drift(path, f.name, f"is {kinds[f.name]}", self._path, f.type)
+        for name in [n for n in kinds if n not in set(self.schema.names)]:
+            raise _drift(path, name, f"is there as {kinds[name]}", self._path, "missing")
+        if len(kinds) < len(schema):
+            raise SchemaDrift(f"{path} has a column more than once.", fix="Rename the columns.")
 
 
 def _drift(path: str, column: str, found: str, first: str, expected: Any) -> SchemaDrift:
@@ -260,21 +307,26 @@ def _add_file(
     name: str,
     metadata: pq.FileMetaData,
     partition: tuple[tuple[str, Any], ...],
+    owners: Sequence[tuple[str, bool]],
 ) -> None:
+    """Take a file in; ``owners`` are the columns that its stored columns belong to, and whether those are nested."""
     totals.digest.update(f"{name}\0{partition!r}\0{metadata.num_rows}".encode())
-    stored = metadata.schema.to_arrow_schema()
-    owners = [f for f in stored for _ in range(_leaves(f.type))]
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
         totals.row_groups.append(RowGroup(path, name, index, group.num_rows, group.total_byte_size, partition))
         for position in range(group.num_columns):
             chunk = group.column(position)
-            column, nested = owners[position].name, pa.types.is_nested(owners[position].type)
+            column, nested = owners[position]
             totals.column_bytes[column] = totals.column_bytes.get(column, 0) + chunk.total_uncompressed_size
             # A nested column's statistics are those of its parts, not of its rows.
             seen = None if nested else _chunk_stats(chunk)
             totals.digest.update(repr((column, group.num_rows, chunk.total_compressed_size, seen)).encode())
             _merge_stats(totals.stats.setdefault(column, ColumnStats()), seen, group.num_rows)
+
+
+def _owners(stored: pa.Schema) -> list[tuple[str, bool]]:
+    """The column that each stored column belongs to, and whether it is nested."""
+    return [(f.name, pa.types.is_nested(f.type)) for f in stored for _ in range(_leaves(f.type))]
 
 
 def _leaves(kind: pa.DataType) -> int:

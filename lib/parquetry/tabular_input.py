@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from parquetry import storage
 from parquetry.dataset import Dataset, open_dataset
-from parquetry.errors import MalformedText, OutputNotWritable, ParquetryError
+from parquetry.errors import BadParameter, MalformedText, OutputNotWritable, ParquetryError
 
 if TYPE_CHECKING:
     from parquetry.config import JobConfig
@@ -62,7 +62,12 @@ class Converted:
 
 
 def open_input(
-    source: str | os.PathLike[str], scratch: str | os.PathLike[str], layout: Layout | None = None
+    source: str | os.PathLike[str],
+    scratch: str | os.PathLike[str],
+    layout: Layout | None = None,
+    *,
+    sheet: str | None = None,
+    header_row: int | None = None,
 ) -> Dataset:
     """Open a job's input.
 
@@ -77,6 +82,10 @@ def open_input(
         same for every input, so the same rows are split the same way wherever they came from.
     layout : Layout, default None
         Of a text table without a header; its file may have any name.
+    sheet : str, default None
+        Of a workbook: its name, or its number from 1.
+    header_row : int, default None
+        Of a workbook: the row of the columns' names, from 1; None looks for it.
 
     Returns
     -------
@@ -89,23 +98,33 @@ def open_input(
         A line does not fit the header, or is not UTF-8.
     SchemaDrift
         Two text files have other columns.
+    BadParameter
+        A sheet or a header's row of what is no workbook, or of one that has none such.
     DatasetNotFound, EmptyDataset, NotParquet, …
         As :func:`parquetry.open_dataset` does.
     """
+    if (sheet is not None or header_row is not None) and not _all_end_with(os.fspath(source), WORKBOOK_SUFFIXES):
+        raise BadParameter(
+            f"{os.fspath(source)} is no workbook.",
+            why="Only a workbook has a sheet and a header's row.",
+            fix="Leave them out.",
+        )
     if layout is None and not _is_text(os.fspath(source)):
         return open_dataset(source)
     target = Path(scratch) / "rows.parquet"
-    converted = convert(source, target, layout)
+    converted = convert(source, target, layout, sheet=sheet, header_row=header_row)
     return replace(open_dataset(converted.path), uri=os.fspath(source))
 
 
-def open_job_input(config: JobConfig, run: Run, *, default: str) -> Dataset:
+def open_job_input(
+    config: JobConfig, run: Run, *, default: str, sheet: str | None = None, header_row: int | None = None
+) -> Dataset:
     """The data of a job: its ``--input``, else the catalogue's set ``default``; noted in the run."""
     from parquetry import catalogue
 
     if config.input is not None:
         run.origin(f"{config.input}, given by the user")
-        dataset = open_input(config.input, run.path("input"))
+        dataset = open_input(config.input, run.path("input"), sheet=sheet, header_row=header_row)
     else:
         found = catalogue.find(default, seed=config.seed)
         run.origin(f"{found.entry.title}: {found.origin}", synthetic=found.synthetic, units=found.entry.units)
@@ -116,7 +135,14 @@ def open_job_input(config: JobConfig, run: Run, *, default: str) -> Dataset:
     return dataset
 
 
-def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None = None) -> Converted:
+def convert(
+    source: str | os.PathLike[str],
+    target: Path,
+    layout: Layout | None = None,
+    *,
+    sheet: str | None = None,
+    header_row: int | None = None,
+) -> Converted:
     """Convert CSV or TSV files, or workbooks, to one Parquet file with row groups of 65,536 rows.
 
     Read as :func:`parquetry.foundation.ingest.ingest` reads them, with a contract inferred from all
@@ -131,7 +157,7 @@ def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None 
     from parquetry.foundation.inference import infer
     from parquetry.foundation.ways import Rules
 
-    opened = _open_text(source, layout)
+    opened = _open_text(source, layout, sheet, header_row)
     with borrowed_engine(None) as engine:
         pieces = opened.pieces(engine)
         # A job's own words for missing values stay what they are: texts.
@@ -141,12 +167,14 @@ def convert(source: str | os.PathLike[str], target: Path, layout: Layout | None 
     return Converted(target, rows, {f.name: str(f.type) for f in schema})
 
 
-def _open_text(source: str | os.PathLike[str], layout: Layout | None) -> Csv | Excel:
+def _open_text(
+    source: str | os.PathLike[str], layout: Layout | None, sheet: str | None, header_row: int | None
+) -> Csv | Excel:
     from parquetry.foundation.csv_source import Csv
     from parquetry.foundation.excel import Excel
 
     if layout is None and _all_end_with(os.fspath(source), WORKBOOK_SUFFIXES):
-        return Excel.open(source)
+        return Excel.open(source, sheet=sheet, header=header_row)
     if layout is not None:
         quote = '"' if layout.quotes else ""
         return Csv.open(
@@ -168,7 +196,7 @@ def _accepted(pieces: Sequence[Piece], contract: Contract) -> Iterator[pa.Table]
             applied = contract.apply(parsed, piece.file)
             if applied.rejected.num_rows:
                 bad = applied.rejected.slice(0, 1).to_pylist()[0]
-                raise _malformed(bad["file"], bad["row"], f"{bad['reason']}. It reads {bad['raw'][:80]!r}.")
+                raise _malformed(bad["file"], bad["row"], f"The reason: {bad['reason']}. It reads {bad['raw'][:80]!r}.")
             yield applied.accepted
 
 

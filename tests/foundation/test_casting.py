@@ -100,4 +100,4 @@ def test_hexadecimal_digits_are_no_number(tmp_path, local):
     assert [c.dtype for c in done.contract.columns] == ["text", "int64", "text"]
     asked = {"columns": [{"name": "address", "dtype": "int64"}, {"name": "n", "dtype": "int64"}, {"name": "note"}]}
     done = ingest(source, tmp_path / "asked", contract=asked, engine=local)
-    assert (done.accepted, done.reasons) == (0, {"address: not a int64": 2})
+    assert (done.accepted, done.reasons) == (0, {"address: not a whole number": 2})

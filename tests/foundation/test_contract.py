@@ -121,12 +121,13 @@ def test_every_kind_of_breach(tmp_path, local):
     done = ingest(tmp_path / "t.csv", tmp_path / "out", contract=contract, engine=local)
     frame = done.quarantine.to_pandas()
     assert list(zip(frame["row"], frame["reason"], strict=True)) == [
-        (3, "n: missing"),
-        (4, "b: no known category"),
-        (5, "n: above 8"),
-        (6, "d: not the first with its value"),
-        (8, "n: below 0"),
+        (3, "n: a value is missing, and none may be (nullable: false)"),
+        (4, "b: none of the 2 values allowed ('x', 'y') (found 'z')"),
+        (5, "n: above 8, which is the greatest allowed (found 9)"),
+        (6, "d: not the first row with its value, which must be unique (found 1.00)"),
+        (8, "n: below 0, which is the least allowed (found -1)"),
     ]
+    assert "n: above 8, which is the greatest allowed" in done.reasons  # what differs from row to row is not counted
     assert done.dataset.schema.names == ["n", "b", "c", "d"]
     assert [str(v) for v in done.dataset.to_pandas()["d"]] == ["1.00", "1.50"]
 
@@ -153,3 +154,24 @@ def test_source_and_contract_must_have_the_same_columns(tmp_path, local):
 def test_dates_of_a_format(words, form, expected):
     column = Column(name="x", dtype="date", date_format=form)
     assert casting.read(pa.array(words), column)[0].to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([*"12345678", "n.k."], "1 of 9 values look like no number, the first 'n.k.'; say dtype: float64"),
+        (["1,5", "2,5", "3.000,5", "4,5", "-", "approx"], "1 of 5 values look like no number, the first 'approx'"),
+        (["2024-01-0" + d for d in "123456789"] + ["soon"], "1 of 10 values look like no date, the first 'soon'"),
+        (["2024-02-28", "2024-02-29", "2024-02-30"], "all values look like dates, and no one way reads them all"),
+        (["01234", "45678", "98765"], None),
+        (["a1", "b2", "c3", "4"], None),
+        (["3", "4", "five", "six"], None),
+        ([*"12345678"], None),
+    ],
+)
+def test_a_slip_that_makes_a_column_a_text_is_told(tmp_path, local, values, says):
+    (tmp_path / "t.csv").write_text("x;y\n" + "".join(f"{v};k\n" for v in values))
+    column = ingest(tmp_path / "t.csv", tmp_path / "out", engine=local).contract.columns[0]
+    assert (column.note or "")[: len(says or column.note or "")] == (says or "")
+    if says:
+        assert column.dtype == "text"

@@ -16,6 +16,7 @@ import parquetry as pqy
 from orders import COLUMNS, HOSTILE, known_lines, write_orders
 from parquetry.errors import MissingDependency
 from parquetry.foundation import cohorts, dashboard, sales, sales_cube, trends
+from parquetry.foundation.grains import MONTH, WEEK, Grain
 from parquetry.foundation.pareto import abc_classes, abc_counts, ranked_table
 
 HAS = ("profit", "product", "category", "region", "customer", "order")
@@ -28,12 +29,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def write_page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
+def write_page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
     with pqy.open_engine("local", workers=2) as engine:
 
-        def write() -> Path:
+        def write(grain: Grain = MONTH) -> Path:
             to, lines = tmp_path_factory.mktemp("page"), pqy.open_dataset(folder)
-            frame = sales.sales_lines(engine, lines, COLUMNS)
+            frame = sales.sales_lines(engine, lines, COLUMNS, grain)
             facts = sales.sales_facts(frame, lines)
             grouped = sales.grouped_sales(engine, frame, to / "grouped")
             visits = {r: sales.visits(engine, frame, r, to / r) for r in ("customer", "order")}
@@ -44,7 +45,9 @@ def write_page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             totals["product"] = ranked["product"].num_rows
             counted = cohorts.cohort_counts(table, 3)
             abc = abc_counts(ranked["product"])
-            page = dashboard.Page(HOSTILE[0], "made <here>", "EUR", True, HAS, totals, 3, counted, abc, ("a <note>",))
+            page = dashboard.Page(
+                HOSTILE[0], "made <here>", "EUR", True, HAS, totals, 3, counted, abc, ("a <note>",), grain
+            )
             (to / "page.html").write_text(dashboard.dashboard_html(cube, facts, page), encoding="utf-8")
             return to / "page.html"
 
@@ -52,7 +55,7 @@ def write_page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def page_path(write_page: Callable[[], Path]) -> Path:
+def page_path(write_page: Callable[..., Path]) -> Path:
     return write_page()
 
 
@@ -102,6 +105,20 @@ def assert_figures(page: Any, known: pd.DataFrame) -> None:
     assert figure(page, "customers") == known["buyer"].nunique()
 
 
+def tick(page: Any, role: str, *names: str) -> None:
+    """Open a filter's menu, tick or untick names, and close it, as a user does."""
+    page.click(f"#filter-{role} summary")
+    for name in names:
+        page.locator(f"#filter-{role} .choices label").get_by_text(name, exact=True).click()
+    page.keyboard.press("Escape")
+    assert not page.locator(f"#filter-{role} .choices").is_visible()
+
+
+def ticked(page: Any, role: str) -> list[str]:
+    boxes = page.locator(f"#filter-{role} .choices label:has(input:checked)")
+    return [text.strip() for text in boxes.all_text_contents()]
+
+
 def rows(page: Any, name: str) -> pd.DataFrame:
     found = page.evaluate(f"tables.{name}")
     return pd.DataFrame(found["rows"], columns=found["columns"])
@@ -113,10 +130,10 @@ def test_filters_recompute_the_figures(visit, page_path, folder):
     # Neither can be added up here: the sums over regions and categories are larger than the figures.
     assert known.groupby("kind")["bill"].nunique().sum() > known["bill"].nunique()
 
-    page.select_option("#filter-category", label="<i>food</i>")
+    tick(page, "category", "<i>food</i>")
     food = known[known["kind"] == "<i>food</i>"]
     assert_figures(page, food)
-    page.select_option("#filter-region", label="South & East")
+    tick(page, "region", "South & East")
     chosen = food[food["place"] == "South & East"]
     assert_figures(page, chosen)
     page.select_option("#filter-from", label="Mar 2022")
@@ -146,14 +163,94 @@ def test_filters_recompute_the_figures(visit, page_path, folder):
     assert_figures(page, known)
 
 
+def test_several_values_at_once_and_every_figure_follows(visit, page_path, folder):
+    page, known = visit(page_path), known_lines(folder)
+    tick(page, "region", "North", "West")
+    north_west = known[known["place"].isin(["North", "West"])]
+    assert_figures(page, north_west)
+    assert page.inner_text("#filter-region summary .value") == "2 of 4"
+    tick(page, "category", "tools", "toys")
+    chosen = north_west[north_west["kind"].isin(["tools", "toys"])]
+    assert_figures(page, chosen)
+    figures = rows(page, "figures").set_index("figure")["value"]
+    assert set(figures["region"].split("; ")) == {"North", "West"}
+    trend, by_month = rows(page, "trend"), chosen.groupby("month")["sales"].sum()
+    assert trend["sales"].tolist() == pytest.approx(by_month.tolist())
+    products = rows(page, "products").set_index("product")["sales"].sort_index()
+    pd.testing.assert_series_equal(products, chosen.groupby("item")["sales"].sum(), check_names=False)
+    spans = page.evaluate("windows()")
+    first = known["month"].min()
+    now, before = (
+        chosen[chosen["month"].between(*(first + m for m in spans[k]))].groupby("item")["sales"].sum()
+        for k in ("now", "before")
+    )
+    assert figure(page, "growth") == pytest.approx(now.sum() / before.sum() - 1)
+    movers = rows(page, "movers").set_index("product")["change"].sort_index()
+    pd.testing.assert_series_equal(movers, now.sub(before, fill_value=0.0), check_names=False, atol=1e-9)
+    # A region's bars are those of the categories chosen, whatever regions are.
+    places = known[known["kind"].isin(["tools", "toys"])].groupby("place")["sales"].sum()
+    found = rows(page, "regions").set_index("region")["sales"].sort_index()
+    pd.testing.assert_series_equal(found, places, check_names=False)
+
+    tick(page, "region", "North")
+    assert ticked(page, "region") == ["West"]
+    assert_figures(page, known[(known["place"] == "West") & known["kind"].isin(["tools", "toys"])])
+    page.click("#filter-category summary")
+    page.click("#filter-category [data-all]")
+    assert_figures(page, known[known["place"] == "West"])
+    tick(page, "region", "North", "South & East", "(missing)")  # and so all of them
+    assert page.inner_text("#filter-region summary .value") == "All"
+    assert_figures(page, known)
+
+
+def test_the_menus_are_for_the_keyboard_too(visit, page_path, folder):
+    page, known = visit(page_path), known_lines(folder)
+    page.focus("#filter-region summary")
+    page.keyboard.press("Enter")
+    for key in ("ArrowDown", "Space", "ArrowDown", "Space"):
+        page.keyboard.press(key)
+    names = ticked(page, "region")
+    assert len(names) == 2
+    assert_figures(page, known[known["place"].isin(names)])
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement === document.querySelector('#filter-region summary')")
+    page.keyboard.press("Enter")
+    page.click("h1")  # elsewhere
+    assert not page.locator("#filter-region .choices").is_visible()
+
+
+def test_the_grain_of_the_trend(visit, write_page, folder):
+    page, known = visit(write_page(WEEK)), known_lines(folder)
+    assert_figures(page, known)
+    assert page.inner_text("#trend h2") == "Sales by week"
+    tick(page, "region", "North", "West")
+    page.select_option("#filter-from", label="Feb 2022")
+    page.select_option("#filter-to", label="Aug 2022")
+    chosen = known[known["place"].isin(["North", "West"]) & known["month"].between(2022 * 12 + 1, 2022 * 12 + 7)]
+    assert_figures(page, chosen)
+    expected = chosen.groupby(chosen["day"].dt.to_period("W-SUN"))["sales"].sum()
+    trend = rows(page, "trend")
+    assert trend["sales"].sum() == pytest.approx(chosen["sales"].sum())
+    sold = trend[trend["lines"] > 0]
+    assert sold["sales"].tolist() == pytest.approx(expected.tolist())
+    assert sold["week"].tolist() == [str(p.start_time.date()) for p in expected.index]
+    # 1 February 2022 was a Tuesday, 31 August a Wednesday.
+    assert trend["whole"].tolist()[0] == trend["whole"].tolist()[-1] == "no"
+    assert "Week of 31 Jan 2022" in page.inner_text("#trend figcaption")
+
+
 def test_a_click_on_a_bar_filters(visit, page_path, folder):
     page, known = visit(page_path), known_lines(folder)
     largest = known.groupby("place")["sales"].sum().idxmax()
     box = page.locator("#regions .plot .bars .point").last.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_function("state.region >= 0")
-    assert page.locator("#filter-region option:checked").inner_text() == largest
+    page.wait_for_function("state.region.size === 1")
+    assert ticked(page, "region") == [largest]
     assert_figures(page, known[known["place"] == largest])
+    box = page.locator("#regions .plot .bars .point").nth(-2).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_function("state.region.size === 2")
+    assert_figures(page, known[known["place"].isin(ticked(page, "region"))])
 
 
 def test_trend_movers_and_cohorts_are_those_of_the_tables(visit, page_path, folder):
@@ -170,7 +267,7 @@ def test_trend_movers_and_cohorts_are_those_of_the_tables(visit, page_path, fold
     assert found["customers"].tolist() == cohort["customers"].tolist()
     assert found["share"].tolist() == pytest.approx(cohort["share"].tolist())
 
-    page.select_option("#filter-region", label="North")
+    tick(page, "region", "North")
     north = known[(known["place"] == "North") & known["buyer"].notna()].assign(period=lambda f: f["month"] // 3)
     first = north.groupby("buyer")["period"].transform("min")
     counted = north.assign(c=first, a=north["period"] - first).groupby(["c", "a"])["buyer"].nunique()
@@ -212,7 +309,7 @@ def test_what_cannot_be_known_is_not_shown(visit, write_page, folder, monkeypatc
     page, known = visit(write_page()), known_lines(folder)
     assert_figures(page, known)  # all are counted on the engine
     assert "empty" not in page.get_attribute("#cohorts", "class")
-    page.select_option("#filter-region", label="West")
+    tick(page, "region", "West")
     assert figure(page, "sales") == pytest.approx(known.loc[known["place"] == "West", "sales"].sum(), abs=1e-6)
     for name in ("orders", "customers"):
         assert page.inner_text(f"#kpi-{name} strong") == "n/a"
@@ -232,7 +329,7 @@ def test_products_that_are_not_told_apart_are_said_so(visit, write_page, folder,
     assert f"A: {(gains == 'A').sum()} products" in told
     assert f"C: {(gains == 'C').sum()} make the rest" in told
     assert_figures(page, known_lines(folder))
-    page.select_option("#filter-region", label="West")
+    tick(page, "region", "West")
     assert rows(page, "pareto")["running share"].iloc[-1] == pytest.approx(1.0)
     assert "of the 20 products that sold most in all" in page.inner_text("#pareto figcaption")
 

@@ -13,7 +13,7 @@ import pytest
 from deltalake import DeltaTable
 
 import parquetry as pqy
-from parquetry import cli
+from parquetry import cli, storage
 from parquetry.errors import (
     BadParameter,
     CorruptBlock,
@@ -24,7 +24,7 @@ from parquetry.errors import (
     SchemaDrift,
     WrongColumnType,
 )
-from parquetry.foundation import doctor, findings, mending, symptoms
+from parquetry.foundation import doctor, findings, mending, symptoms, symptoms_groups
 from parquetry.foundation.doctor import Diagnosis, examine
 from parquetry.foundation.findings import Finding
 from parquetry.foundation.mending import mend
@@ -90,14 +90,14 @@ def test_row_groups_that_are_huge_skewed_small_or_empty(tmp_path: Path, monkeypa
     finding = found(examine(tmp_path / "empty"), "empty-blocks")
     assert finding.count == 1
 
-    monkeypatch.setattr(symptoms, "SMALL_GROUP", 1_000)
+    monkeypatch.setattr(symptoms_groups, "SMALL_GROUP", 1_000)
     with pq.ParquetWriter(_made(tmp_path / "skew" / "a.parquet"), rows().schema, compression="zstd") as writer:
         for n in (10_000, 10_000, 10_000, 400_000):
             writer.write_table(rows(n))
     finding = found(examine(tmp_path / "skew"), "skewed-row-groups")
     assert finding.count == 1
     assert finding.seconds > 0
-    monkeypatch.setattr(symptoms, "HUGE_GROUP", 2**20)
+    monkeypatch.setattr(symptoms_groups, "HUGE_GROUP", 2**20)
     finding = found(examine(tmp_path / "skew"), "huge-row-groups")
     assert (finding.count, "1 of 4" in finding.what) == (1, True)
     assert "skewed-row-groups" not in kinds(examine(tmp_path / "skew"))
@@ -147,6 +147,25 @@ def test_mixed_schemas_and_partitions(tmp_path: Path) -> None:
         save(table, tmp_path / "h" / f"year={year}" / "a.parquet")
     save(table, tmp_path / "h" / "b.parquet")
     assert "partition folders []" in found(examine(tmp_path / "h"), "mixed-schemas").what
+
+
+def test_files_in_turn_of_two_schemas_are_told_apart_in_one_thread_or_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(40):
+        table = rows(10, i)
+        nested = pa.array([{"x": 1.0, "y": "a"}] * 10)
+        save(table if i % 3 else table.append_column("pair", nested).drop_columns("x"), tmp_path / f"{i:02d}.parquet")
+    one = examine(tmp_path)
+    mixed = found(one, "mixed-schemas")
+    assert mixed.count == 14
+    assert "'x' is missing, 'pair' is there in addition" in mixed.what
+    monkeypatch.setattr(storage, "_AT_ONCE", 0.0)  # as if the disk let one wait
+    assert examine(tmp_path) == one
+    plain = [tmp_path / f"{i:02d}.parquet" for i in range(40) if i % 3]
+    assert pqy.open_dataset(plain).num_rows == 260
+    with pytest.raises(SchemaDrift, match="column 'x' is missing"):
+        pqy.open_dataset([*plain, tmp_path / "00.parquet"])
 
 
 def test_codecs_statistics_page_index_and_dictionaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

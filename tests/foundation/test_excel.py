@@ -102,7 +102,7 @@ def test_the_table_is_found_below_titles_and_blank_rows_and_columns(local: Any, 
     assert lines == [6, 7, 8]
     assert [r["city"] for r in rows] == ["Bonn", "Köln", None]
     said = " ".join(source.notes)
-    for sign in ("header is row 5", "Sales of 2020", "1 merged ranges", "is called 'city_2'"):
+    for sign in ("header is row 5", "Sales of 2020", "1 merged range:", "is called 'city_2'"):
         assert sign in said
 
 

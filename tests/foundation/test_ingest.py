@@ -29,7 +29,7 @@ from parquetry.foundation import csv_pieces, uniqueness
 from parquetry.foundation.contract import Contract
 from parquetry.foundation.csv_cuts import cut
 from parquetry.foundation.ingest import ingest
-from parquetry.foundation.ingest_work import Limit
+from parquetry.foundation.ingest_counts import Limit
 from parquetry.foundation.quarantine import FolderWrite, export_csv
 from parquetry.foundation.sources import open_source
 
@@ -86,10 +86,10 @@ def test_every_engine_accepts_and_rejects_the_same_rows(tmp_path, local, dask_en
 def test_quarantined_rows_have_their_line_their_text_and_their_reason(tmp_path, local):
     done = bring(tmp_path, MESSY, local, contract=STRICT)
     assert set_aside(done) == [
-        (4, "2,x,2020-01-02,plain", "amount: not a float64"),
-        (5, "3,7", "Expected Number of Columns: 4 Found: 2"),
-        (6, "1,8.5,2020-01-03,again", "id: not the first with its value"),
-        (7, '4,1.5,2020-02-30,"say ""hi"""', "when: not a date"),
+        (4, "2,x,2020-01-02,plain", "amount: not a number (found 'x')"),
+        (5, "3,7", "another number of fields than the table's 4 (found 2)"),
+        (6, "1,8.5,2020-01-03,again", "id: not the first row with its value, which must be unique (found 1)"),
+        (7, '4,1.5,2020-02-30,"say ""hi"""', "when: not a date (found '2020-02-30')"),
         (8, '5,99.5,2020-01-04,"ab"c', "text after a closing quotation mark"),
     ]
     assert rows(done.dataset)[0][3] == "two\nlines"
@@ -132,7 +132,7 @@ def test_too_many_bad_rows_write_nothing(tmp_path, local):
     with pytest.raises(BadRows, match=r"5 of 8 rows break the contract; max_bad allows 0.01 of all rows"):
         bring(tmp_path, MESSY, local, contract=STRICT, max_bad="1%")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.csv"]
-    with pytest.raises(BadRows, match=r"t\.csv, line 4 cannot be taken: amount: not a float64"):
+    with pytest.raises(BadRows, match=r"t\.csv, line 4 cannot be taken: amount: not a number \(found 'x'\)"):
         bring(tmp_path, MESSY, local, contract=STRICT, on_bad="fail")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.csv"]
     assert bring(tmp_path, MESSY, local, contract=STRICT, max_bad=5).quarantined == 5
@@ -142,11 +142,14 @@ def test_an_unclosed_quotation_mark_costs_its_own_line(tmp_path, local):
     lines = [f'{i},"v{i}"' for i in range(500)]
     lines[100] = '100,"open'
     done = bring(tmp_path, "a,b\n" + "\n".join(lines) + "\n", local, stretch=512)
-    assert set_aside(done) == [(102, '100,"open', "unterminated quote")]
+    assert set_aside(done) == [(102, '100,"open', "a quotation mark that opens and never closes")]
     assert done.accepted == 499
     (tmp_path / "2").mkdir()
     done = bring(tmp_path / "2", 'a,b\n1,x\n2,"never closed\n3,y\n', local)
-    assert (done.accepted, set_aside(done)) == (2, [(3, '2,"never closed', "unterminated quote")])
+    assert (done.accepted, set_aside(done)) == (
+        2,
+        [(3, '2,"never closed', "a quotation mark that opens and never closes")],
+    )
 
 
 def test_nul_bytes_and_lines_in_another_encoding_are_set_aside(tmp_path, local):
@@ -418,7 +421,11 @@ def test_keys_that_the_table_holds_already(tmp_path, local, dask_engine, monkeyp
         for content in ("id,t\n1,a\n2,b\n3,c\n", "id,t\n2,again\n4,d\n4,e\n,f\n"):
             (tmp_path / "t.csv").write_text(content)
             done = ingest(tmp_path / "t.csv", out, contract=told, engine=engine, mode="append")
-        assert (done.rows_in, done.accepted, done.reasons) == (4, 2, {"id: not the first with its value": 2})
+        assert (done.rows_in, done.accepted, done.reasons) == (
+            4,
+            2,
+            {"id: not the first row with its value, which must be unique": 2},
+        )
         assert sorted(rows(open_dataset(out)), key=str) == [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (None, "f")]
         assert [r[:2] for r in set_aside(done)] == [(2, "2,again"), (4, "4,e")]
         left = [p.name for p in out.iterdir() if p.name.startswith("_") and p.name != "_delta_log"]

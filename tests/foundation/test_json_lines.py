@@ -80,7 +80,7 @@ def test_every_line_is_accepted_or_rejected_with_its_reason(local: Any, messy: P
     found = {line: reason for line, _, reason in bad}
     assert {line: MESSY[line - 1] for line in found} == {line: raw for line, raw, _ in bad}
     assert list(found) == [6, 7, 8, 9, 10, 12, 13]
-    assert "'id' is there twice" in found[6]
+    assert "a key that is there twice (found 'id')" in found[6]
     assert [("array" in found[7]), ("number" in found[8]), ("null" in found[9])] == [True] * 3
     assert "Unterminated string" in found[10]
     assert "Extra data" in found[12]

@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,7 @@ import parquetry as pqy
 from orders import COLUMNS, known_lines, write_orders
 from parquetry.errors import BadParameter, EmptyDataset, TooBigForDriver, UnknownColumn, WrongColumnType
 from parquetry.foundation import cohorts, dashboard, sales, sales_cube, trends
+from parquetry.foundation.grains import DAY, GRAINS, MONTH, QUARTER, WEEK, Grain
 from parquetry.foundation.pareto import ranked_table
 
 
@@ -24,16 +26,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_orders(tmp_path_factory.mktemp("orders") / "lines")
 
 
-def made(engine: Any, source: Path, to: Path, *, groups: int = 30) -> tuple[sales.Facts, sales_cube.Cube]:
+def made(
+    engine: Any, source: Path, to: Path, *, groups: int = 30, grain: Grain = MONTH
+) -> tuple[sales.Facts, sales_cube.Cube]:
     """All tables in the folder ``to``, and the cube."""
     lines = pqy.open_dataset(source)
     sales.check_columns(lines, COLUMNS)
-    frame = sales.sales_lines(engine, lines, COLUMNS)
+    frame = sales.sales_lines(engine, lines, COLUMNS, grain)
     facts = sales.sales_facts(frame, lines)
     grouped = sales.grouped_sales(engine, frame, to / "work" / "grouped")
     visits = {r: sales.visits(engine, frame, r, to / "work" / r) for r in ("customer", "order")}
-    counts = {f"{r}s": sales.distinct_by_month(engine, v) for r, v in visits.items()}
-    trends.trend_table(engine, grouped, to / "months", facts, **counts)
+    counts = {f"{r}s": sales.distinct_by_period(engine, v) for r, v in visits.items()}
+    trends.trend_table(engine, grouped, to / f"{grain.name}s", facts, grain, **counts)
     trends.movers_table(engine, grouped, to / "movers", trends.windows(facts))
     cohorts.cohort_table(engine, visits["customer"], to / "cohorts", step=3)
     ranked = {name: ranked_table(engine, grouped, name, to / f"by_{name}") for name in sales.NAMES}
@@ -95,15 +99,64 @@ def test_tables_are_those_of_pandas(local, folder, tmp_path):
     )
 
 
+@pytest.mark.parametrize(("grain", "kind"), [(DAY, "D"), (WEEK, "W-SUN"), (QUARTER, "Q")])
+def test_other_grains_than_months(local, folder, tmp_path, grain, kind):
+    known = known_lines(folder)
+    lines = pqy.open_dataset(folder)
+    frame = sales.sales_lines(local, lines, COLUMNS, grain)
+    facts = sales.sales_facts(frame, lines)
+    grouped = sales.grouped_sales(local, frame, tmp_path / "grouped")
+    visits = sales.visits(local, frame, "customer", tmp_path / "customer")
+    counts = sales.distinct_by_period(local, visits)
+    trends.trend_table(local, grouped, tmp_path / "trend", facts, grain, customers=counts)
+    found = table(tmp_path, "trend")
+    periods = known["day"].dt.to_period(kind)
+    every = pd.period_range(periods.min(), periods.max(), freq=periods.dt.freq)
+    assert found[grain.name].tolist() == [p.start_time.date() for p in every]
+    by = known.groupby(periods)
+    np.testing.assert_allclose(found["sales"], by["sales"].sum().reindex(every, fill_value=0), atol=1e-8)
+    assert found["customers"].tolist() == by["buyer"].nunique().reindex(every, fill_value=0).tolist()
+    few, many = grain.averages
+    assert {f"average_{few}", f"average_{many}"} <= set(found.columns)
+    assert found["season"].notna().all() == (grain is QUARTER) or len(every) < 12
+
+
+def test_the_days_of_all_years_have_the_numbers_that_python_gives_them(local, write_parquet):
+    rng = np.random.default_rng(3)
+    days = [
+        dt.date(1900, 2, 28),
+        dt.date(1900, 3, 1),
+        dt.date(2000, 2, 29),
+        dt.date(1969, 12, 31),
+        dt.date(2400, 2, 29),
+    ]
+    days += [dt.date(1700, 1, 1) + dt.timedelta(days=int(d)) for d in rng.integers(0, 200_000, 500)]
+    frame = local.scan(pqy.open_dataset(write_parquet({"day": pa.array(days)})))
+    day = nw.col("day").cast(nw.Datetime("us"))
+    found = nw.to_native(
+        frame.select("day", *(g.expression(day).alias(f"{n}s") for n, g in GRAINS.items())).collect("pyarrow")
+    )
+    for row in found.to_pylist():
+        for name, grain in GRAINS.items():
+            number = grain.number(row["day"])
+            assert row[f"{name}s"] == number
+            assert grain.start(number) <= row["day"] <= grain.end(number)
+    assert WEEK.start(WEEK.number(dt.date(2024, 5, 1))) == dt.date(2024, 4, 29)
+    assert not WEEK.is_whole(WEEK.number(dt.date(2024, 5, 1)), dt.date(2024, 1, 1), dt.date(2024, 5, 2))
+    assert WEEK.is_whole(WEEK.number(dt.date(2024, 5, 1)), dt.date(2024, 1, 1), dt.date(2024, 5, 3))
+
+
 def test_every_engine_writes_the_same_bytes(local, dask_engine, spark_engine, folder, tmp_path):
     digests, pages = [], []
     for engine in (local, dask_engine, spark_engine):
         to = tmp_path / engine.name
-        facts, cube = made(engine, folder, to, groups=2)
+        facts, cube = made(engine, folder, to, groups=2, grain=WEEK)
         files = [f for f in sorted(to.rglob("*.parquet")) if "work" not in f.parts]
         digests.append([(f.parent.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files])
         pages.append(
-            dashboard.script_json(dashboard.page_data(cube, facts, dashboard.Page("", "", "", False, (), {}, 3)))
+            dashboard.script_json(
+                dashboard.page_data(cube, facts, dashboard.Page("", "", "", False, (), {}, 3, grain=WEEK))
+            )
         )
         assert cube.regions.names[-1] == sales_cube.OTHERS
     assert len(digests[0]) == 8

@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 
+import parquetry as pqy
+from parquetry import footers
+from parquetry.errors import MalformedText, SchemaDrift
 from parquetry.foundation import json_lines, sql
 from parquetry.foundation.contract import Column, Contract
 from parquetry.foundation.ingest import ingest
+from parquetry.foundation.sources import open_source
 
 ROWS = 600
 BAD = (77, 400)
@@ -104,6 +109,43 @@ def test_typed_sources_on_every_engine(
         assert seen[0].equals(seen[1])
         assert seen[0].equals(seen[2])
         assert seen[0].to_pylist() == table.slice(0, rows).to_pylist()
+
+
+def test_many_files_are_looked_at_by_workers_and_with_one_result(
+    local: Any, dask_engine: Any, spark_engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_lines, "_MANY", 2)
+    monkeypatch.setattr(footers, "_GROUP", 2)
+    (tmp_path / "lines").mkdir()
+    for i in range(9):
+        (tmp_path / "lines" / f"{i}.jsonl").write_text(json.dumps({"id": i, f"k{i // 4}": i}) + "\n", encoding="utf-8")
+    (tmp_path / "tables").mkdir()
+    for i in range(7):
+        pq.write_table(pa.table({"id": [i], "x": [i / 2]}), tmp_path / "tables" / f"{i}.parquet")
+    here = pqy.open_dataset(tmp_path / "tables")
+    for engine in (local, dask_engine, spark_engine):
+        found = open_source(tmp_path / "lines", engine=engine)
+        assert found.schema.names == ["id", "k0", "k1", "k2"]
+        done = ingest(tmp_path / "lines", tmp_path / f"out-{engine.name}", engine=engine)
+        assert (done.rows_in, done.accepted, done.files) == (9, 9, 9)
+        there = open_source(tmp_path / "tables", engine=engine).dataset
+        assert (there.blocks, there.schema, there.fingerprint) == (here.blocks, here.schema, here.fingerprint)
+    (tmp_path / "lines" / "8.jsonl").write_text('[{"id": 9}]', encoding="utf-8")
+    pq.write_table(pa.table({"id": ["6"], "x": [0.5]}), tmp_path / "tables" / "6.parquet")
+    for engine in (None, local, dask_engine, spark_engine):
+        with pytest.raises(MalformedText, match=r"Of .*7\.jsonl and .*8\.jsonl one is an array"):
+            open_source(tmp_path / "lines", engine=engine)
+        with pytest.raises(SchemaDrift, match=r"6\.parquet: column 'id' is string, but in .*0\.parquet it is int64"):
+            open_source(tmp_path / "tables", engine=engine)
+
+
+def test_names_that_are_values_do_not_become_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lines, "MOST_KEYS", 10)
+    for i in range(12):
+        (tmp_path / f"{i:02d}.jsonl").write_text(json.dumps({f"customer-{i}": 1}), encoding="utf-8")
+    with pytest.raises(MalformedText, match="more than 10 different keys"):
+        open_source(tmp_path)
+    assert open_source(tmp_path, columns=["customer-3"]).schema.names == ["customer-3"]
 
 
 def test_real_workbooks_are_ingested_with_nothing_lost(tmp_path: Path, local: Any, real_data: Path) -> None:

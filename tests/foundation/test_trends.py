@@ -45,7 +45,9 @@ def test_the_season_is_found_under_a_trend():
 
 def test_months_without_sales_are_there_and_months_in_part_are_marked():
     first = month_number(dt.date(2020, 11, 1))
-    table = pa.table({"month": [first, first + 3], "sales": [PARTS, 3 * PARTS], "profit": [0, -PARTS], "lines": [1, 2]})
+    table = pa.table(
+        {"period": [first, first + 3], "sales": [PARTS, 3 * PARTS], "profit": [0, -PARTS], "lines": [1, 2]}
+    )
     found = Trended(facts("2020-11-20", "2021-02-27"), orders={first: 1}, customers=None)(table).to_pandas()
     assert found["month"].astype(str).tolist() == ["2020-11-01", "2020-12-01", "2021-01-01", "2021-02-01"]
     assert found["sales"].tolist() == [1.0, 0.0, 0.0, 3.0]

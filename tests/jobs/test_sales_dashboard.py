@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
 import json
 import sys
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 
 import launching
 import parquetry as pqy
@@ -88,10 +90,30 @@ def test_a_table_of_ones_own_with_a_date_and_an_amount_alone(job: Callable[..., 
         assert f'id="{absent}"' not in page
 
 
+def test_a_workbook_with_its_sheet_and_the_row_of_its_names(job: Callable[..., Outcome], tmp_path: Path) -> None:
+    with xlsxwriter.Workbook(str(tmp_path / "own.xlsx"), {"default_date_format": "yyyy-mm-dd"}) as book:
+        book.add_worksheet("notes").write_column(0, 0, ["words"] * 9)
+        sheet = book.add_worksheet("orders")
+        sheet.merge_range(0, 0, 0, 2, "Orders of the year", None)
+        sheet.write_row(1, 0, ["when", "how much", "where"])  # names of groups, and below them those that are meant
+        sheet.write_row(2, 0, ["day", "paid", "place"])
+        for i in range(100):
+            sheet.write_datetime(3 + i, 0, dt.date(2024, 1, 1) + dt.timedelta(days=2 * i))
+            sheet.write_row(3 + i, 1, [i + 0.5, "NS"[i % 2]])
+    flags = ("--input", "own.xlsx", "--date", "day", "--amount", "paid", "--region", "place", "--grain", "quarter")
+    assert job(*flags, "--sheet", "orders", "--header-row", "3", "--output", "out").code == 0
+    assert figures(tmp_path / "out") == {"sales": 5_000.0, "lines": 100}
+    quarters = pqy.open_dataset(tmp_path / "out" / "tables" / "quarters").to_pandas()
+    assert quarters["quarter"].tolist() == [dt.date(2024, 1, 1), dt.date(2024, 4, 1), dt.date(2024, 7, 1)]
+    assert "Sales by quarter" in (tmp_path / "out" / "dashboard.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
         (("--groups", "0", "--target", "x"), 2, "--groups"),
+        (("--date", "day", "--amount", "price", "--sheet", "1", "--output", "out"), 1, "is no workbook"),
+        (("--date", "day", "--amount", "price", "--grain", "year"), 2, "--grain"),
         (("--date", "day"), 2, "--input needs --date and --amount"),
         (("--date", "day", "--amount", "prise", "--output", "out"), 1, "Did you mean 'price'?"),
         (("--date", "item", "--amount", "price", "--output", "out"), 1, "not a date"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.errors import BadParameter, ParquetryError
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def brought_in(path: str, engine: Engine, **options: str) -> Iterator[tuple[Dataset, Ingested | None]]:
+def brought_in(path: str, engine: Engine, **options: Any) -> Iterator[tuple[Dataset, Ingested | None]]:
     """The rows at ``path``: Parquet and Delta where they are, others in a folder that goes afterwards.
 
     Parameters
     ----------
     path : str
     engine : Engine
-    **options : str
-        Of :func:`parquetry.ingest`: ``contract``, ``sheet``, ``table``. With any of them Parquet is brought in, too.
+    **options
+        Of :func:`parquetry.ingest`: ``contract``, ``sheet``, ``header``, ``table``. With any of them
+        Parquet is brought in, too.
     """
     in_place = None if options else _in_place(path)
     if in_place is not None:
@@ -36,7 +38,8 @@ def brought_in(path: str, engine: Engine, **options: str) -> Iterator[tuple[Data
 
     with tempfile.TemporaryDirectory(prefix="parquetry-profile-") as folder:
         done = ingest(path, Path(folder) / "rows", engine=engine, **options)
-        yield done.dataset, done
+        # Errors name what the user has named, not a folder that is gone.
+        yield replace(done.dataset, uri=path), done
 
 
 def _in_place(path: str) -> Dataset | None:

@@ -27,6 +27,14 @@ def _engine(given: dict[str, Any]) -> Any:
     return open_engine(given["engine"], workers=given["workers"], memory=given["memory"])
 
 
+_PARQUET: Final = Argument("PATH", "a Parquet file, folder or glob, or a Delta table")
+_INSIDE: Final = (
+    Flag("--sheet", "NAME", "of a workbook: its name, or its number from 1"),
+    Flag("--header-row", "NUMBER", "of a workbook: the row of the columns' names, from 1", kind=int, least=1),
+    Flag("--table", "NAME", "of a database"),
+)
+
+
 # --- ingest ---------------------------------------------------------------------------------
 def _ingest(given: dict[str, Any]) -> Result:
     if given["to"] is None and not given["infer_only"]:
@@ -34,9 +42,11 @@ def _ingest(given: dict[str, Any]) -> Result:
     folder = os.path.dirname(given["save_contract"] or "") or "."
     if not os.path.isdir(folder):
         raise Misuse(f"ingest: --save-contract: there is no folder {folder!r}.", fix="Make it, or name another.")
+    if given["header"] is not None and given["header_row"] is not None:
+        raise Misuse("ingest: --header and --header-row go against each other.", fix="Leave one of them out.")
     options = {
         "delimiter": "\t" if given["delimiter"] in ("tab", "\\t") else given["delimiter"],
-        "header": {"yes": True, "no": False, None: None}[given["header"]],
+        "header": {"yes": True, "no": False, None: given["header_row"]}[given["header"]],
         **{name: given[name] for name in ("quote", "encoding", "expansion", "sheet", "table")},
     }
     with _engine(given) as engine:
@@ -60,11 +70,14 @@ def _inferred(given: dict[str, Any], options: dict[str, Any], engine: Any) -> di
 def _ingested(given: dict[str, Any], options: dict[str, Any], engine: Any) -> dict[str, Any]:
     from parquetry.foundation.ingest import ingest
 
-    names = ("contract", "on_bad", "max_bad", "format", "mode", "quarantine", "decimal")
+    names = ("contract", "on_bad", "max_bad", "format", "mode", "quarantine", "decimal", "run_id")
     done = ingest(given["source"], given["to"], engine=engine, **{n: given[n] for n in names}, **options)
-    for line in (*done.notes, *done.contract.lines(), *done.lines()):
+    # The contract's own notes stand in its lines.
+    for line in (*(n for n in done.notes if n not in done.contract.notes), *done.contract.lines(), *done.lines()):
         print(line)
     if done.quarantine is not None:
+        first = done.quarantine.head(1).to_dict("records")[0]
+        print(f"The first, {first['file']}, line {first['row']:,}: {first['reason']}. It reads {first['raw'][:80]!r}.")
         print(f"Rejected rows, with the reason of each: {done.quarantine.uri}")
     if given["save_contract"]:
         done.contract.save(given["save_contract"])
@@ -88,6 +101,7 @@ INGEST: Final = Verb(
         Flag("--quarantine", "PATH", "where rejected rows go; else TO-quarantine"),
         Flag("--format", "FORMAT", "a Delta table or a plain folder", "delta", choices=("delta", "parquet")),
         _MODE,
+        Flag("--run-id", "ID", "with --mode append: what was appended under it before is not appended again"),
         Flag("--delimiter", "CHARACTER", "between fields; 'tab' for a tab"),
         Flag("--quote", "CHARACTER", "around fields; '' where quotation marks are a part of the text",
              may_be_empty=True),
@@ -95,8 +109,7 @@ INGEST: Final = Verb(
         Flag("--encoding", "NAME", "as in utf-8, cp1252"),
         Flag("--decimal", "MARK", "the decimal mark of numbers", choices=(".", ",")),
         Flag("--expansion", "NUMBER", "how many times larger a compressed file may become", kind=int),
-        Flag("--sheet", "NAME", "of a workbook"),
-        Flag("--table", "NAME", "of a database"),
+        *_INSIDE,
         *_ENGINE,
     ),
 )  # fmt: skip
@@ -109,6 +122,7 @@ def _profile(given: dict[str, Any]) -> Result:
     from parquetry.foundation.profile_page import save_profile, show_profile
 
     options = {name: given[name] for name in ("contract", "sheet", "table") if given[name] is not None}
+    options |= {} if given["header_row"] is None else {"header": given["header_row"]}
     with _engine(given) as engine, brought_in(given["path"], engine, **options) as (data, ingested):
         found = profile(
             data, target=given["target"], features=given["features"], quantiles=given["quantiles"], engine=engine
@@ -134,8 +148,7 @@ PROFILE: Final = Verb(
              choices=("exact", "sketch", "none")),
         Flag("--to", "FOLDER", "leave a page with pictures and the numbers there"),
         Flag("--contract", "C.yaml", "of what is brought in: what its rows must be"),
-        Flag("--sheet", "NAME", "of a workbook"),
-        Flag("--table", "NAME", "of a database"),
+        *_INSIDE,
         *_ENGINE,
     ),
 )  # fmt: skip
@@ -166,7 +179,10 @@ def _lines(found: Any) -> list[str]:
         lost = step["rows_dropped"]
         parts = [f"{lost:,} {'row' if lost == 1 else 'rows'} dropped"] if lost else []
         for what in ("cells", "outliers", "failed", "unseen"):
-            parts += [f"{column}: {n:,} {what}" for column, n in step.get(what, {}).items()]
+            parts += [
+                f"{column}: {n:,} {what.removesuffix('s') if n == 1 else what}"
+                for column, n in step.get(what, {}).items()
+            ]
         lines.append(f"  {step['step']:<20} {', '.join(parts) or 'nothing to do'}")
     if found.dropped is not None:
         lines.append(f"Dropped rows, as they came in, and why: {found.dropped.uri}")
@@ -178,7 +194,7 @@ CLEAN: Final = Verb(
     "Clean data by a recipe, and account for every row and cell.",
     _clean,
     (
-        Argument("PATH", "a Parquet file, folder or glob, or a Delta table"),
+        _PARQUET,
         Argument("TO", "where the clean table goes"),
     ),
     (
@@ -214,7 +230,7 @@ DOCTOR: Final = Verb(
     "doctor",
     "What makes Parquet slow or unsafe, and a sound copy of it.",
     _doctor,
-    (Argument("PATH", "a Parquet file, folder or glob, or a Delta table"),),
+    (_PARQUET,),
     (
         Flag("--fix", "TO", "write a sound copy there, as a Delta table; PATH is never changed"),
         Flag("--version", "NUMBER", "of a Delta table; without it, the newest", kind=int, least=0),

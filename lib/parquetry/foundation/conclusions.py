@@ -24,6 +24,7 @@ def _column(name: str, seen: Seen, decimal: str | None, rules: Rules) -> Column:
     if way is None:
         empty = seen.marks.get("", 0)
         shown = {"missing": empty, **({"values": seen.values} if seen.values else {})}
+        note = note or (None if seen.quoted else _almost(seen))
         missing = [] if seen.quoted else [""]  # of a source that knows null, a text without letters is one
         return Column(name=name, missing=missing, nullable=empty > 0 or not seen.rows, note=note, seen=shown)
     marks = ["", *sorted(m for m in seen.marks if m)]
@@ -31,6 +32,24 @@ def _column(name: str, seen: Seen, decimal: str | None, rules: Rules) -> Column:
     shown = {"missing": seen.missing, "min": _plain(least), "max": _plain(greatest)}
     changes = {"name": name, "missing": marks, "nullable": seen.missing > 0, "note": note, "seen": shown}
     return template.model_copy(update=changes)
+
+
+def _almost(seen: Seen) -> str | None:
+    """What a text column would be but for a few of its values: one slip should not go unseen."""
+    values = seen.rows - seen.missing
+    for kind, dtype in (("date", "date"), ("number", "float64")):
+        alike = seen.alike.get(kind, 0)
+        if not values or not alike or 4 * (values - alike) > alike:
+            continue
+        if alike < values and kind in seen.odd:
+            marks = "" if kind == "date" else " (and decimal, thousands, strip as its numbers are written)"
+            return (
+                f"{values - alike:,} of {values:,} values look like no {kind}, the first {seen.odd[kind][:40]!r}; "
+                f"say dtype: {dtype}{marks}, and such rows are set aside"
+            )
+        if alike == values:
+            return f"all values look like {kind}s, and no one way reads them all: mixed forms, or impossible ones"
+    return None
 
 
 def _typed_column(name: str, seen: Seen) -> Column:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from parquetry.errors import BadConfig, BadParameter, DatasetNotFound, OutputNotWritable, SchemaDrift, did_you_mean
 from parquetry.foundation import casting
+from parquetry.foundation.reasons import Reasons, beyond, missing, no_category, unread
 from parquetry.foundation.sources import REJECTS, Parsed, rejects
 
 DTYPES = ("text", "int64", "float64", "bool", "date", "timestamp", "timestamp_utc")
@@ -218,7 +219,7 @@ class Contract(BaseModel):
 
     def apply(self, parsed: Parsed, file: str) -> Applied:
         """Accept or reject each row of a batch; the first reason counts. Uniqueness takes all rows and comes later."""
-        reasons = _Reasons(parsed.table.num_rows)
+        reasons = Reasons(parsed.table.num_rows)
         arrays = []
         for column in self.columns:
             array = parsed.table.column(column.source_name)
@@ -228,9 +229,8 @@ class Contract(BaseModel):
         kept = reasons.kept
         if kept is None:
             return Applied(table, parsed.bad, np.arange(table.num_rows))
-        broken = np.flatnonzero(reasons.codes)
-        why = [reasons.texts[code] for code in reasons.codes[broken].tolist()]
-        set_aside = rejects(file, parsed.lines(broken), parsed.raw(broken), why)
+        broken = reasons.broken
+        set_aside = rejects(file, parsed.lines(broken), parsed.raw(broken), reasons.told())
         rejected = pa.concat_tables([parsed.bad, set_aside]).sort_by("row") if parsed.bad.num_rows else set_aside
         return Applied(table.take(pa.array(kept)), rejected, kept)
 
@@ -322,48 +322,22 @@ def as_contract(given: Any) -> Contract | None:
     raise BadParameter(f"A {type(given).__name__} is no contract.", fix="Pass a Contract, or the path of its YAML.")
 
 
-class _Reasons:
-    """The first reason of each row that is rejected: codes into texts, 0 for none."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows, self.texts = rows, [""]
-        self._codes: npt.NDArray[np.int32] | None = None
-
-    @property
-    def codes(self) -> npt.NDArray[np.int32]:
-        if self._codes is None:
-            self._codes = np.zeros(self.rows, dtype=np.int32)
-        return self._codes
-
-    @property
-    def kept(self) -> npt.NDArray[np.int64] | None:
-        """The rows without a reason; None where that is all of them."""
-        return None if self._codes is None else np.flatnonzero(self._codes == 0)
-
-    def add(self, mask: npt.NDArray[np.bool_], text: str) -> None:
-        if mask.any():
-            self.texts.append(text)
-            self.codes[mask & (self.codes == 0)] = len(self.texts) - 1
-
-
-def _checked(array: pa.Array, column: Column, reasons: _Reasons, *, done: bool) -> pa.Array:
+def _checked(array: pa.Array, column: Column, reasons: Reasons, *, done: bool) -> pa.Array:
     kind = column.arrow_type(array.type)
     if not done and pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if not done and (_is_text(array.type) or array.type != kind):
-        texts = array if _is_text(array.type) else _as_text(array, kind)
+        given, texts = array, array if _is_text(array.type) else _as_text(array, kind)
         if isinstance(texts, tuple):
             array, bad = texts
         elif column.dtype == "own":
             bad = np.zeros(len(array), dtype=bool)
         else:
             array, bad = casting.read(pc.cast(texts, pa.string()), column)
-        reasons.add(
-            bad, f"{column.name}: not a {column.dtype}" if column.dtype != "text" else f"{column.name}: no text"
-        )
+        reasons.add(bad, unread(column.name, column.dtype, column.date_format), given)
     if not column.nullable and array.null_count:
         # What could not be read is null too, and has its reason already.
-        reasons.add(casting.as_mask(pc.is_null(array)), f"{column.name}: missing")
+        reasons.add(casting.as_mask(pc.is_null(array)), missing(column.name))
     _check_values(array, column, reasons)
     return array
 
@@ -380,16 +354,17 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _check_values(array: pa.Array, column: Column, reasons: _Reasons) -> None:
+def _check_values(array: pa.Array, column: Column, reasons: Reasons) -> None:
     for bound, wrong, word in ((column.min, pc.less, "below"), (column.max, pc.greater, "above")):
         if bound is not None:
             limit = pa.scalar(column.as_value(bound) if column.dtype != "own" else bound, array.type)
             mask = pc.fill_null(wrong(array, limit), False)  # noqa: FBT003
-            reasons.add(casting.as_mask(mask), f"{column.name}: {word} {bound}")
+            reasons.add(casting.as_mask(mask), beyond(column.name, word, bound), array)
     if column.categories is not None:
         allowed = [column.as_value(c) if column.dtype != "own" else c for c in column.categories]
         known = pc.is_in(array, pa.array(allowed, array.type))
-        reasons.add(casting.as_mask(pc.and_(pc.is_valid(array), pc.invert(known))), f"{column.name}: no known category")
+        mask = casting.as_mask(pc.and_(pc.is_valid(array), pc.invert(known)))
+        reasons.add(mask, no_category(column.name, column.categories), array)
 
 
 def no_rejects() -> pa.Table:

@@ -99,6 +99,11 @@ class Told:
 
     def check(self) -> Told:
         """Raise BadParameter for what cannot be; gives itself."""
+        if not (self.header is None or isinstance(self.header, bool)):
+            raise BadParameter(
+                f"header={self.header!r}: a row of names by its number is for workbooks.",
+                fix="Say whether the first line names the columns: header=True, --header yes.",
+            )
         for name in ("delimiter", "quote", "escape"):
             value = getattr(self, name)
             if value is not None and (len(value) > 1 or not value.isascii() or value in ("\n", "\r")):

@@ -28,6 +28,7 @@ from parquetry.foundation import casting
 from parquetry.foundation.csv_cuts import STRETCH, Cut, TextFile, too_long
 from parquetry.foundation.csv_dialect import Dialect
 from parquetry.foundation.csv_scan import GOOD, REASONS, Records, freer, split
+from parquetry.foundation.reasons import with_value, wrong_fields
 from parquetry.foundation.sources import REJECTS, Parsed, Positions, rejects
 
 if TYPE_CHECKING:
@@ -277,7 +278,7 @@ class _Block:
             reasons[at] = why
         for at in np.flatnonzero(broken).tolist():
             flag = int(records.flags[at])
-            wrong = f"Expected Number of Columns: {width} Found: {records.fields[at]}"
+            wrong = with_value(wrong_fields(width), int(records.fields[at]))
             reasons[at] = REASONS[flag] if flag != GOOD else wrong
         return reasons
 

@@ -20,8 +20,8 @@ line that cannot be read."""
 GOOD, AFTER_QUOTE, UNTERMINATED, IN_REACH, HOLDS_NUL = 0, 1, 2, 3, 4
 REASONS = {
     AFTER_QUOTE: "text after a closing quotation mark",
-    UNTERMINATED: "unterminated quote",
-    IN_REACH: "a stray quotation mark after an unterminated quote",
+    UNTERMINATED: "a quotation mark that opens and never closes",
+    IN_REACH: "a stray quotation mark after one that never closes",
     HOLDS_NUL: "holds a NUL byte",
 }
 _LF, _CR = 10, 13

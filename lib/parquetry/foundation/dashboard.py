@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from parquetry.errors import missing
+from parquetry.foundation.grains import MONTH, Grain
 from parquetry.foundation.sales import PARTS, Facts
 from parquetry.foundation.sales_cube import Cube
 
@@ -32,6 +33,8 @@ class Page:
         How many different customers, orders and products there are in all.
     step : int
         Months in a cohort.
+    grain : Grain
+        Of the trend.
     cohorts : tuple of (int, int, int)
         Period, periods later, customers: of all, for a page that cannot count them itself.
     abc : dict of str to int
@@ -48,6 +51,7 @@ class Page:
     cohorts: tuple[tuple[int, int, int], ...] = ()
     abc: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    grain: Grain = MONTH
 
 
 def require_plotly() -> None:
@@ -89,6 +93,8 @@ def page_data(cube: Cube, facts: Facts, page: Page) -> dict[str, Any]:
     return {
         "unit": page.unit,
         "parts": PARTS,
+        "grain": {"name": page.grain.name, "year": page.grain.year, "averages": page.grain.averages},
+        "periods": _periods(facts, page.grain),
         "first": first,
         "months": last - first + 1,
         "wholeFrom": 0 if facts.first_is_whole else 1,
@@ -107,12 +113,22 @@ def page_data(cube: Cube, facts: Facts, page: Page) -> dict[str, Any]:
             "region": cube.cells["region"].tolist(),
             "category": cube.cells["category"].tolist(),
         },
-        "sums": _lists(cube.sums),
+        "sums": {**_lists(cube.sums), "period": (cube.sums["period"] - page.grain.number(facts.first)).tolist()},
         "byProduct": _lists(cube.by_product),
         "sets": {role: cube.sets.get(role) for role in ("customer", "order")},
         "abc": page.abc,
         "cohorts": [list(c) for c in page.cohorts],
     }
+
+
+def _periods(facts: Facts, grain: Grain) -> list[list[Any]]:
+    """Of each period its first day, whether it is whole, and the months of its first and its last day with data."""
+    first, found = facts.months[0], []
+    for number in grain.numbers(facts.first, facts.last):
+        start, end = grain.start(number), grain.end(number)
+        months = [MONTH.number(day) - first for day in (max(start, facts.first), min(end, facts.last))]
+        found.append([str(start), int(grain.is_whole(number, facts.first, facts.last)), *months])
+    return found
 
 
 def script_json(value: Any) -> str:

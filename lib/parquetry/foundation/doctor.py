@@ -146,12 +146,13 @@ def admit(
     if not paths:
         raise DatasetNotFound(f"There is no Parquet file in {uri!r}.", fix="Check the path.")
     facts, unreadable = read_facts(fs, paths)
-    values = {f: footers.hive_partitions(base)(f) for f in paths}
-    listed = _listing(fs, place)
+    partition = footers.hive_partitions(base)
+    values = {f: partition(f) for f in paths}
+    listed, taken = _listing(fs, place), set(paths)
     folder = Folder(
         files=facts,
         unreadable=unreadable,
-        stray=[(f, listed.get(f, 0)) for f in found if f not in set(paths)],
+        stray=[(f, listed.get(f, 0)) for f in found if f not in taken],
         leftovers=[(f, n) for f, n in listed.items() if _is_leftover(posixpath.relpath(f, base))],
         partitions={f: tuple(v) for f, v in values.items()},
         local=storage.is_local(fs),

@@ -25,7 +25,7 @@ import pyarrow.fs as pafs
 
 from parquetry import storage
 from parquetry.errors import BadParameter, DatasetNotFound, EmptyDataset, SchemaDrift, did_you_mean
-from parquetry.foundation.sources import Parsed, Piece, Positions, rejects
+from parquetry.foundation.sources import Parsed, Piece, Positions, WrittenFiles, rejects
 from parquetry.foundation.workbooks import SIGNS, check_size, error_cells, open_workbook
 
 if TYPE_CHECKING:
@@ -68,25 +68,16 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Excel:
+class Excel(WrittenFiles):
     """Workbooks whose sheets have one set of columns.
 
     Parameters
     ----------
-    filesystem : pyarrow.fs.FileSystem
-    paths, files : tuple of str
-        On the filesystem, and as the user knows them.
-    names : tuple of str
-        The columns.
     sheet, header
         What the user said, for all of the files.
     notes : tuple of str
     """
 
-    filesystem: pafs.FileSystem
-    paths: tuple[str, ...]
-    files: tuple[str, ...]
-    names: tuple[str, ...]
     sheet: str | int | None
     header: bool | int | None
     notes: tuple[str, ...] = ()
@@ -126,11 +117,6 @@ class Excel:
         files = (uri,) if len(found) == 1 else tuple(found)
         first = read_sheet(filesystem, found[0], files[0], sheet, header)
         return cls(filesystem, tuple(found), files, first.names, sheet, header, first.notes)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Strings throughout."""
-        return pa.schema([(n, pa.string()) for n in self.names])
 
     def pieces(self, engine: Engine) -> list[Piece]:
         """A piece a workbook: a sheet can only be read whole.
@@ -208,7 +194,8 @@ def read_sheet(
     at, more = _header_row(rows, header, file, name, first)
     merged = [r for r in (found.merged_cell_ranges or []) if r[1][0] > first + (-1 if at is None else at)]
     if merged:
-        notes.append(f"{len(merged)} merged ranges: the first cell has the value, the others are missing")
+        ranges = "1 merged range" if len(merged) == 1 else f"{len(merged)} merged ranges"
+        notes.append(f"{ranges}: the first cell has the value, the others are missing")
     below = rows if at is None else rows[at + 1 :]
     names, keep, changed = _names(None if at is None else rows[at], below)
     notes += [*more, *changed, *_error_notes(errors or {})]

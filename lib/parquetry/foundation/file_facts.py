@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +10,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from parquetry import footers
+from parquetry import footers, storage
 from parquetry.errors import ParquetryError
 
-_READERS = 16  # footers are read side by side: most of the time goes into waiting for the store
 _WASTED_DICTIONARY = 0.2
 """A dictionary that takes this share of its column chunk, or more, does not pay for itself."""
 _CHUNK_BYTES = 64 * 2**10  # below this a dictionary's share says nothing
@@ -71,43 +69,71 @@ class Unreadable:
 
 def read_facts(filesystem: pafs.FileSystem, paths: Sequence[str]) -> tuple[list[FileFacts], list[Unreadable]]:
     """The facts of all files in order, and of those that cannot be read the reasons."""
-    with ThreadPoolExecutor(max_workers=min(_READERS, max(1, len(paths)))) as pool:
-        found = list(pool.map(lambda p: _facts(filesystem, p), paths))
+    found = storage.side_by_side(filesystem, _Facts(filesystem), paths)
     return [f for f in found if isinstance(f, FileFacts)], [f for f in found if isinstance(f, Unreadable)]
 
 
-def _facts(filesystem: pafs.FileSystem, path: str) -> FileFacts | Unreadable:
-    size = int(filesystem.get_file_info(path).size or 0)
-    try:
-        metadata = footers._read_footer(filesystem, path)
-    except ParquetryError as error:
-        return Unreadable(path, size, error)
-    schema = footers._plain(metadata.schema.to_arrow_schema(), set())
-    facts = FileFacts(path, size, metadata.serialized_size, metadata.num_rows, schema)
-    leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
-    # A part of a nested column repeats or has a longer path; a plain name may hold dots as well.
-    plain = [c.path if c.path in schema.names and c.max_repetition_level == 0 else None for c in leaves]
-    for i in range(metadata.num_row_groups):
-        _add_group(facts, metadata.row_group(i), plain)
-    facts.sorted_by = _sorted_by(metadata)
-    return facts
+@dataclass(frozen=True)
+class _Columns:
+    """What the files of one schema have in common: worked out once, not for each of thousands.
+
+    Attributes
+    ----------
+    stored, schema : pyarrow.Schema
+        As the files have it, and without what may differ.
+    plain : list of (str or None, bool)
+        For each stored column the name of the plain column that it is, and whether it may have statistics.
+    """
+
+    stored: pa.Schema
+    schema: pa.Schema
+    plain: list[tuple[str | None, bool]]
+
+    @classmethod
+    def of(cls, stored: pa.Schema, metadata: pq.FileMetaData) -> _Columns:
+        schema = footers._plain(stored, set())
+        leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+        # A part of a nested column repeats or has a longer path; a plain name may hold dots as well.
+        names = [c.path if c.path in schema.names and c.max_repetition_level == 0 else None for c in leaves]
+        return cls(stored, schema, [(n, n is not None and not pa.types.is_null(schema.field(n).type)) for n in names])
 
 
-def _add_group(facts: FileFacts, group: pq.RowGroupMetaData, plain: list[str | None]) -> None:
+class _Facts:
+    """The facts of one file after another."""
+
+    def __init__(self, filesystem: pafs.FileSystem) -> None:
+        self._filesystem = filesystem
+        self._columns: _Columns | None = None
+
+    def __call__(self, path: str) -> FileFacts | Unreadable:
+        size = int(self._filesystem.get_file_info(path).size or 0)
+        try:
+            metadata = footers._read_footer(self._filesystem, path)
+        except ParquetryError as error:
+            return Unreadable(path, size, error)
+        columns, stored = self._columns, metadata.schema.to_arrow_schema()
+        if columns is None or not stored.equals(columns.stored):
+            columns = self._columns = _Columns.of(stored, metadata)
+        facts = FileFacts(path, size, metadata.serialized_size, metadata.num_rows, columns.schema)
+        for i in range(metadata.num_row_groups):
+            _add_group(facts, metadata.row_group(i), columns.plain)
+        facts.sorted_by = _sorted_by(metadata)
+        return facts
+
+
+def _add_group(facts: FileFacts, group: pq.RowGroupMetaData, plain: list[tuple[str | None, bool]]) -> None:
     chunks = [group.column(i) for i in range(group.num_columns)]
     stored = sum(c.total_compressed_size for c in chunks)
     facts.groups.append(Group(group.num_rows, group.total_byte_size, stored))
-    for name, chunk in zip(plain, chunks, strict=True):
+    for (name, told), chunk in zip(plain, chunks, strict=True):
         codec = chunk.compression
         facts.codecs[codec] = facts.codecs.get(codec, 0) + chunk.total_compressed_size
         facts.page_index = facts.page_index and (not group.num_rows or bool(chunk.has_offset_index))
-        shown = name or chunk.path_in_schema
         if (wasted := _dictionary(chunk)) > 0:
+            shown = name or chunk.path_in_schema
             facts.dictionaries[shown] = facts.dictionaries.get(shown, 0) + wasted
         if name is None:
             continue
-        # Asked once: the statistics of a chunk are decoded anew at each call.
-        told = not pa.types.is_null(facts.schema.field(name).type)
         if told and group.num_rows and _lacks_statistics(chunk):
             facts.no_statistics[name] = facts.no_statistics.get(name, 0) + 1
         seen = footers._chunk_stats(chunk)

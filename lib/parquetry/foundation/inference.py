@@ -124,7 +124,33 @@ def look(column: pa.ChunkedArray, rules: Rules, *, quoted: bool = False) -> Seen
     fitting = _fitting(values)
     if quoted:  # a text of digits is a text; but JSON has no other way of writing a date
         fitting = {way: bounds for way, bounds in fitting.items() if way.startswith(_DATES)}
-    return Seen(len(array), missing, marks, fitting, _distinct(values), quoted=quoted)
+    seen = Seen(len(array), missing, marks, fitting, _distinct(values), quoted=quoted)
+    seen.alike, seen.odd = _alike(values, fitting)
+    return seen
+
+
+def _alike(values: pa.Array, fitting: dict[str, Any]) -> tuple[dict[str, int], dict[str, str]]:
+    """How many values look like numbers and like dates, and the first that does not: what a text column might be.
+
+    A column whose first values are plainly texts is not looked through.
+    """
+    alike, odd = {}, {}
+    for kind, pattern, fits in (
+        ("number", _NUMBER_LIKE, ("int64", "float64", "digits")), ("date", _DATE_LIKE, _DATES)
+    ):  # fmt: skip
+        if any(way.startswith(fits) for way in fitting):
+            alike[kind] = len(values)
+            continue
+        first = pc.match_substring_regex(values[:_FIRST], pattern)
+        if 2 * (pc.sum(first).as_py() or 0) < len(first):
+            continue
+        if kind == "number" and pc.any(pc.match_substring_regex(values, _LEADING_ZERO)).as_py():
+            continue  # article numbers and post codes are texts of digits
+        matched = pc.match_substring_regex(values, pattern)
+        alike[kind] = pc.sum(matched).as_py() or 0
+        if alike[kind] < len(values):
+            odd[kind] = values[pc.index(matched, False).as_py()].as_py()
+    return alike, odd
 
 
 def _look_typed(array: pa.Array) -> Seen:
@@ -238,6 +264,9 @@ def merged(left: dict[str, Seen], right: dict[str, Seen]) -> dict[str, Seen]:
                 for w, b in seen.ways.items() if w in more.ways}  # fmt: skip
         seen.ways = both
         seen.quoted |= more.quoted
+        for kind in ("number", "date"):
+            seen.alike[kind] = seen.alike.get(kind, 0) + more.alike.get(kind, 0)
+        seen.odd = more.odd | seen.odd
         values = None if seen.values is None or more.values is None else sorted({*seen.values, *more.values})
         seen.values = values if values is not None and len(values) <= CATEGORIES else None
     return left

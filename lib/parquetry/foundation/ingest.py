@@ -7,17 +7,20 @@ rows quarantined, or nothing is written.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parquetry.commit import CommittedWrite
 from parquetry.dataset import Dataset
 from parquetry.engine import borrowed_engine
 from parquetry.errors import BadParameter
 from parquetry.foundation.contract import Contract, as_contract
 from parquetry.foundation.inference import bundled, infer
-from parquetry.foundation.ingest_work import Limit, Work, written
+from parquetry.foundation.ingest_counts import Limit
+from parquetry.foundation.ingest_work import Work, written
 from parquetry.foundation.quarantine import opened_output, output
 from parquetry.foundation.sources import Piece, Source, open_source
 from parquetry.foundation.ways import Rules
@@ -95,6 +98,7 @@ def ingest(
     mode: str = "fail",
     quarantine: str | os.PathLike[str] | None = None,
     decimal: str | None = None,
+    run_id: str | None = None,
     **options: Any,
 ) -> Ingested:
     """Bring a table in.
@@ -116,11 +120,16 @@ def ingest(
     format : {"delta", "parquet"}, default "delta"
     mode : {"fail", "append", "overwrite"}, default "fail"
         What becomes of a table that is there; ``"append"`` is for Delta only. Keys that must be unique are
-        then compared with those of the rows that are there when the ingest begins, which stay as they are.
+        then compared with those of the rows that are there when the ingest begins, which stay as they are; where
+        another write is committed before this one ends, it is refused (``WriteConflict``). Without such keys, two
+        ingests that append at once both do.
     quarantine : path or URL, default None
         Where rejected rows go; None for ``to`` with ``-quarantine`` behind it.
     decimal : {".", ","}, default None
         The decimal mark of numbers, where they do not show it.
+    run_id : str, default None
+        With ``mode="append"``, a name for this ingest: run again under it, as a scheduler does after a lost
+        connection, it gives what the first one told and adds no row.
     **options
         Of the source: ``delimiter``, ``quote``, ``escape``, ``header``, ``encoding``, ``names``,
         ``longest`` and ``expansion`` of text tables, ``sheet`` of workbooks, ``table`` of databases.
@@ -141,14 +150,20 @@ def ingest(
     limit = Limit.of(0 if on_bad == "fail" else max_bad, first=on_bad == "fail")
     given = as_contract(contract)
     aside = os.fspath(quarantine) if quarantine is not None else f"{os.fspath(to).rstrip('/')}-quarantine"
-    accepted, rejected = output(to, format, mode), output(aside, format, mode)
+    accepted, rejected = output(to, format, mode, run_id), output(aside, format, mode, run_id)
+    if isinstance(accepted, CommittedWrite) and (before := accepted.recorded) is not None:
+        return _told_before(before, to, aside)
     with borrowed_engine(engine) as chosen:
         opened = open_source(source, engine=chosen, **options) if isinstance(source, str | os.PathLike) else source
         if given is not None:
             given.arrow_schema(opened.schema)
         pieces = opened.pieces(chosen)
         agreed = given or infer(opened, pieces, chosen, Rules(decimal=decimal))
-        present = opened_output(to) if agreed.keys and mode == "append" and getattr(accepted, "exists", False) else None
+        present = None
+        if isinstance(accepted, CommittedWrite) and mode == "append":
+            accepted = CommittedWrite(to, mode, run_id=run_id, alone=bool(agreed.keys))
+            accepted.record = _record(agreed, len(opened.files), (*opened.notes, *agreed.notes))
+            present = opened_output(to) if agreed.keys and accepted.exists else None
         work = Work(chosen, list(bundled(pieces)), agreed, limit, present)
         total = written(work, agreed.arrow_schema(opened.schema), accepted, rejected)
     aside_set = opened_output(aside) if total.rejected else None
@@ -157,6 +172,30 @@ def ingest(
         total.rows_in, total.accepted, total.rejected, len(opened.files), reasons, agreed,
         opened_output(to), aside_set, (*_latest_notes(opened, pieces), *agreed.notes),
     )  # fmt: skip
+
+
+_RECORD, _COUNTS = "parquetry.ingest", "parquetry.counts"
+
+
+def _record(contract: Contract, files: int, notes: tuple[str, ...]) -> dict[str, str]:
+    """What a table's log keeps of an ingest beside its counts, which come when it ends."""
+    return {_RECORD: json.dumps({"contract": contract.model_dump(mode="json"), "files": files, "notes": notes})}
+
+
+def _told_before(record: dict[str, str], to: str | os.PathLike[str], aside: str) -> Ingested:
+    """What the ingest told that has been committed under the same run id."""
+    said, counts = json.loads(record[_RECORD]), json.loads(record[_COUNTS])
+    return Ingested(
+        rows_in=counts["rows_in"],
+        accepted=counts["accepted"],
+        quarantined=counts["rejected"],
+        files=said["files"],
+        reasons=dict(counts["reasons"]),
+        contract=Contract.model_validate(said["contract"]),
+        dataset=opened_output(to),
+        quarantine=opened_output(aside) if counts["rejected"] else None,
+        notes=("this run was committed before; nothing was added", *said["notes"]),
+    )
 
 
 def _latest_notes(source: Source, pieces: Sequence[Piece]) -> tuple[str, ...]:

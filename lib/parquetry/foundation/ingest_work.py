@@ -6,90 +6,25 @@ commits both tables or neither.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from parquetry.commit import Part, PartWriter
+from parquetry.commit import CommittedWrite, Part, PartWriter
 from parquetry.dataset import Dataset
-from parquetry.errors import BadParameter, BadRows, EmptyDataset, RowsUnaccounted
+from parquetry.errors import RowsUnaccounted
 from parquetry.foundation.contract import Applied, Contract
+from parquetry.foundation.ingest_counts import Limit, Outcome, check_limit, reconcile
 from parquetry.foundation.quarantine import FolderWrite, remove_parts, writing
+from parquetry.foundation.reasons import again, in_short, with_value
 from parquetry.foundation.sources import REJECTS, Parsed, Piece, rejects
 from parquetry.foundation.uniqueness import KeyFiles, hash_ranges, keep_present, keyed
 
 if TYPE_CHECKING:
-    from parquetry.commit import CommittedWrite
     from parquetry.engine import Engine
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How many bad rows are too many.
-
-    Attributes
-    ----------
-    count, share : int and float, default None
-    first : bool
-        Whether the first bad row is told, as it is one too many.
-    """
-
-    count: int | None = None
-    share: float | None = None
-    first: bool = False
-
-    @classmethod
-    def of(cls, given: float | str | None, *, first: bool) -> Limit:
-        """A limit from ``100``, ``0.01`` or ``"1%"``."""
-        if given is None:
-            return cls()
-        text = str(given).strip()
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text)
-        if match is None or isinstance(given, bool):
-            raise BadParameter(f"max_bad={given!r} is no limit.", fix="Pass a number of rows, or a share as '1%'.")
-        value = float(match[1])
-        if match[2] or not value.is_integer():
-            share = value / 100 if match[2] else value
-            if share > 1:
-                raise BadParameter(f"max_bad={given!r} is more than all rows.", fix="Pass a share as '1%'.")
-            return cls(None, share, first)
-        return cls(int(value), None, first)
-
-    def exceeded(self, bad: int, rows: int | None) -> bool:
-        """Whether so many are too many; a share is judged when all rows are known."""
-        if self.count is not None and bad > self.count:
-            return True
-        return self.share is not None and rows is not None and bad > self.share * rows
-
-
-@dataclass
-class Outcome:
-    """What one task, or all of them, did."""
-
-    rows_in: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    parts: list[Part] = field(default_factory=list)
-    aside: list[Part] = field(default_factory=list)
-    first: str | None = None
-    keys: int = 0
-
-    def add(self, other: Outcome) -> None:
-        """Take another's counts and parts."""
-        self.rows_in += other.rows_in
-        self.accepted += other.accepted
-        self.rejected += other.rejected
-        self.reasons.update(other.reasons)
-        self.parts += other.parts
-        self.aside += other.aside
-        self.first = self.first or other.first
-        self.keys += other.keys
 
 
 @dataclass(frozen=True)
@@ -130,6 +65,9 @@ def written(
     def write(writer: PartWriter) -> list[Part]:
         def write_aside(aside: PartWriter) -> list[Part]:
             done.append(_run(work, writer, aside))
+            if isinstance(accepted, CommittedWrite):
+                accepted.require_unchanged()
+                accepted.record["parquetry.counts"] = done[0].counts()
             if not done[0].rejected and getattr(rejected, "mode", "fail") != "overwrite":
                 raise _AllGood(done[0])
             return done[0].aside
@@ -161,11 +99,11 @@ def _run(work: Work, writer: PartWriter, aside: PartWriter) -> Outcome:
     for outcome in work.engine.map(task, list(enumerate(work.bundles)), label="ingest") if work.bundles else ():
         outcomes.append(outcome)
         total.add(outcome)
-        _check_limit(work.limit, total, None)
+        check_limit(work.limit, total, None)
     if keys is not None:
         total = _without_doubles(work, task, keys, outcomes, total.keys + before)
-    _check_limit(work.limit, total, total.rows_in)
-    _reconcile(total)
+    check_limit(work.limit, total, total.rows_in)
+    reconcile(total)
     return total
 
 
@@ -185,35 +123,6 @@ def _without_doubles(work: Work, task: _IngestTask, keys: KeyFiles, outcomes: li
     for outcome in outcomes:
         total.add(outcome)
     return total
-
-
-def _check_limit(limit: Limit, total: Outcome, rows: int | None) -> None:
-    if not limit.exceeded(total.rejected, rows):
-        return
-    if limit.first:
-        raise BadRows(
-            f"{total.first}", fix="Mend the row or the contract, or set such rows aside with on_bad='quarantine'."
-        )
-    allowed = f"{limit.share:.4g} of all rows" if limit.share is not None else f"{limit.count:,} rows"
-    common = "; ".join(f"{count:,} x {reason}" for reason, count in total.reasons.most_common(3))
-    raise BadRows(
-        f"{total.rejected:,} of {total.rows_in:,} rows break the contract; max_bad allows {allowed}.",
-        why=f"{common}. The first: {total.first}",
-        fix="Mend the source or the contract, or raise max_bad.",
-    )
-
-
-def _reconcile(total: Outcome) -> None:
-    written = sum(p.rows for p in total.parts), sum(p.rows for p in total.aside)
-    if total.rows_in != total.accepted + total.rejected or written != (total.accepted, total.rejected):
-        raise RowsUnaccounted(
-            f"{total.rows_in:,} rows in, but {total.accepted:,} accepted and {total.rejected:,} quarantined "
-            f"({written[0]:,} and {written[1]:,} written).",
-            why="Every row must be accounted for.",
-            fix="Nothing was written. Please report it with the file.",
-        )
-    if not total.rows_in:
-        raise EmptyDataset("The source has a header and no rows.", fix="Check the files.")
 
 
 @dataclass(frozen=True)
@@ -280,8 +189,9 @@ def _drop(
     if not len(here):
         return applied
     at = applied.kept[here - first_row]
-    reasons = [f"{', '.join(keys[doubles[r]])}: not the first with its value" for r in here.tolist()]
-    rejected = pa.concat_tables([applied.rejected, rejects(file, parsed.lines(at), parsed.raw(at), reasons)])
+    values = applied.accepted.take(pa.array(here - first_row))
+    told = [_again(keys[doubles[r]], values.slice(i, 1)) for i, r in enumerate(here.tolist())]
+    rejected = pa.concat_tables([applied.rejected, rejects(file, parsed.lines(at), parsed.raw(at), told)])
     stay = np.ones(applied.accepted.num_rows, dtype=bool)
     stay[here - first_row] = False
     return Applied(applied.accepted.filter(pa.array(stay)), rejected.sort_by("row"), applied.kept[stay])
@@ -299,7 +209,7 @@ def _account(outcome: Outcome, applied: Applied, parsed: Parsed, file: str) -> N
     outcome.accepted += accepted
     outcome.rejected += rejected
     if rejected:
-        outcome.reasons.update(_short(r) for r in applied.rejected["reason"].to_pylist())
+        outcome.reasons.update(in_short(r) for r in applied.rejected["reason"].to_pylist())
         if outcome.first is None:
             row = applied.rejected.slice(0, 1).to_pylist()[0]
             outcome.first = (
@@ -307,9 +217,8 @@ def _account(outcome: Outcome, applied: Applied, parsed: Parsed, file: str) -> N
             )
 
 
-def _short(reason: str) -> str:
-    """A reason without what differs from row to row, so that there are few."""
-    return re.sub(r"Found: \d+", "Found: another", reason)
+def _again(names: tuple[str, ...], row: pa.Table) -> str:
+    return with_value(again(names), *(row.column(name)[0].as_py() for name in names))
 
 
 class _Rejected:

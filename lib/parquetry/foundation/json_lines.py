@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +37,7 @@ from parquetry.foundation.json_document import (
     opened,
 )
 from parquetry.foundation.json_values import Refused, parse_line, parsed_lines
-from parquetry.foundation.sources import Parsed, Piece
+from parquetry.foundation.sources import Parsed, Piece, WrittenFiles
 
 if TYPE_CHECKING:
     from parquetry.engine import Engine
@@ -46,35 +46,32 @@ if TYPE_CHECKING:
 PIECE_BYTES = 16 * 2**20
 _BLOCK = 4 * 2**20
 _LOOK = 4 * 2**20  # bytes of the first file in which keys are looked for
-_LOOK_OTHERS, _OTHERS = 256 * 2**10, 100
+_LOOK_OTHERS, _OTHERS = 256 * 2**10, 100  # and of each of so many others
+_LOOK_MANY = 32 * 2**10  # and of each of those beyond, which may be thousands
+_MANY = 64  # files that one task looks at
+MOST_KEYS = 100_000
+"""Keys that may become columns: more are values that stand where names should."""
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonLines(WrittenFiles):
     """Files of JSON lines with one set of columns.
 
     Parameters
     ----------
-    filesystem : pyarrow.fs.FileSystem
-    paths, files : tuple of str
-        On the filesystem, and as the user knows them.
-    names : tuple of str
-        The columns.
     notes : tuple of str
     document : bool
         Whether each file is one array of objects.
     """
 
-    filesystem: pafs.FileSystem
-    paths: tuple[str, ...]
-    files: tuple[str, ...]
-    names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     document: bool = False
     kind: str = "jsonl"
 
     @classmethod
-    def open(cls, source: str | os.PathLike[str], *, columns: Sequence[str] | None = None) -> JsonLines:
+    def open(
+        cls, source: str | os.PathLike[str], *, columns: Sequence[str] | None = None, engine: Engine | None = None
+    ) -> JsonLines:
         """Find the files and, in their beginnings, the columns.
 
         Parameters
@@ -83,12 +80,15 @@ class JsonLines:
             A file, folder or glob; ``.gz``, ``.zst`` and ``.bz2`` are unpacked.
         columns : sequence of str, default None
             The keys that make the columns; None takes those of the files' beginnings.
+        engine : Engine, default None
+            What looks at many files at once; None looks at one after another.
 
         Raises
         ------
         DatasetNotFound, EmptyDataset, AccessDenied
         MalformedText
-            It is a JSON document that is no array of objects, or in another encoding than UTF-8.
+            It is a JSON document that is no array of objects, or in another encoding than UTF-8; or its
+            objects have more than 100,000 different keys.
         """
         uri = os.fspath(source)
         filesystem, path = storage.resolve(uri)
@@ -96,33 +96,21 @@ class JsonLines:
         if not found:
             raise DatasetNotFound(f"There is no file in {uri}.", fix="Check the path.")
         files = (uri,) if len(found) == 1 else tuple(found)
-        names: dict[str, None] = {}
-        document = False
-        for i, (place, name) in enumerate(zip(found[:_OTHERS], files, strict=False)):
-            keys, array = _keys(filesystem, place, name, _LOOK if i == 0 else _LOOK_OTHERS)
-            document = array if i == 0 else document
-            if array != document:
-                raise _both_ways(files[0], name)
-            names.update(dict.fromkeys(keys))
-        if columns is not None:
-            names = dict.fromkeys(columns)
+        task = _LookTask(filesystem, keys=columns is None)
+        seen = _looked_at(task, list(zip(found, files, strict=True)), engine)
+        names = tuple(dict.fromkeys(columns if columns is not None else seen.keys))
         if not names:
             raise EmptyDataset(f"{uri} has no JSON object in its first lines.", fix="Check the file.")
         note = (
             f"Columns are the {len(names)} keys found in the beginnings of the files; lines with others are rejected."
         )
         notes = () if columns is not None else (note,)
-        return cls(filesystem, tuple(found), files, tuple(names), notes, document=document)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Strings throughout."""
-        return pa.schema([(n, pa.string()) for n in self.names])
+        return cls(filesystem, tuple(found), files, names, notes, document=seen.document)
 
     def pieces(self, engine: Engine) -> list[Piece]:
         """Ranges of about 16 MiB that begin and end with lines; a compressed file is one piece."""
         ranges: list[tuple[int, int, int]] = []
-        sizes = [int(self.filesystem.get_file_info(p).size or 0) for p in self.paths]
+        sizes = [int(info.size or 0) for info in self.filesystem.get_file_info(list(self.paths))]
         if self.document:
             found = zip(self.paths, self.files, sizes, strict=True)
             return [DocumentPiece(self.filesystem, path, file, self.names, size) for path, file, size in found]
@@ -203,7 +191,54 @@ class JsonPiece:
             raise cut_short(self.file, error) from error
 
 
-def _keys(filesystem: pafs.FileSystem, path: str, file: str, nbytes: int) -> tuple[list[str], bool]:
+@dataclass(frozen=True)
+class _Seen:
+    """What the beginnings of some files show: their keys in order, whether they are arrays, the first one's name."""
+
+    keys: tuple[str, ...]
+    document: bool
+    file: str
+
+
+def _together(left: _Seen, right: _Seen) -> _Seen:
+    """What some files and those that follow them show."""
+    if left.document != right.document:
+        raise _both_ways(left.file, right.file)
+    if left.keys == right.keys:
+        return left
+    keys = tuple(dict.fromkeys((*left.keys, *right.keys)))
+    if len(keys) > MOST_KEYS:
+        raise MalformedText(
+            f"The objects of {left.file} and of the files after it have more than {MOST_KEYS:,} different keys.",
+            why=f"Each would be a column; the last one is {keys[-1]!r}.",
+            fix="Name the columns with columns=, or write such pairs as rows of a key and a value.",
+        )
+    return _Seen(keys, left.document, left.file)
+
+
+def _looked_at(task: _LookTask, named: Sequence[tuple[str, str]], engine: Engine | None) -> _Seen:
+    """What the beginnings of all files show; of many, by an engine's workers, and the same in any case."""
+    seen = task((_LOOK, named[:1]))
+    groups = [(_LOOK_OTHERS if i <= _OTHERS else _LOOK_MANY, named[i : i + _MANY]) for i in range(1, len(named), _MANY)]
+    if engine is not None and len(groups) > 1:
+        return _together(seen, engine.reduce(task, _together, groups, label="look"))
+    return reduce(_together, map(task, groups), seen)
+
+
+@dataclass(frozen=True)
+class _LookTask:
+    """Looks at the beginnings of some files; for their keys, or only for how they are written."""
+
+    filesystem: pafs.FileSystem
+    keys: bool
+
+    def __call__(self, group: tuple[int, Sequence[tuple[str, str]]]) -> _Seen:
+        nbytes, files = group
+        found = ((*_keys(self.filesystem, path, file, nbytes), file) for path, file in files)
+        return reduce(_together, (_Seen(keys if self.keys else (), array, file) for keys, array, file in found))
+
+
+def _keys(filesystem: pafs.FileSystem, path: str, file: str, nbytes: int) -> tuple[tuple[str, ...], bool]:
     """The keys in a file's beginning, in order of appearance; and whether the file is an array of objects."""
     try:
         with filesystem.open_input_stream(path, compression=codec_of(path)) as stream:
@@ -231,7 +266,7 @@ def _keys(filesystem: pafs.FileSystem, path: str, file: str, nbytes: int) -> tup
             why="Only an array tells where one row ends and the next begins.",
             fix=f"Make lines of it: jq -c '.rows[]' {file} > lines.jsonl",
         )
-    return list(keys), document
+    return tuple(keys), document
 
 
 def _count_lines(filesystem: pafs.FileSystem, paths: tuple[str, ...], item: tuple[int, int, int]) -> tuple[int, int]:

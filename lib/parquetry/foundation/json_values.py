@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
+from parquetry.foundation.reasons import with_value
 from parquetry.foundation.sources import Parsed, Positions, rejects
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def row_of(line: bytes, known: frozenset[str] | None, strings: set[str] | None =
     values = parse_line(line)
     if known is not None and not known.issuperset(values):
         more = next(k for k in values if k not in known)
-        raise Refused(f"The key {more!r} is not among the columns.")
+        raise Refused(with_value("a key that is not among the columns", more))
     if strings is not None:
         strings.update(k for k, v in values.items() if type(v) is str and v.strip())
     return {k: v if type(v) is str else as_text(v) for k, v in values.items()}
@@ -101,18 +102,18 @@ def parse_line(line: bytes) -> dict[str, Any]:
     try:
         value = _DECODER.decode(line.decode("utf-8").strip())
     except UnicodeDecodeError as error:
-        raise Refused(f"It is not UTF-8 (byte {error.start + 1}).") from error
+        raise Refused(f"not UTF-8 (byte {error.start + 1})") from error
     except json.JSONDecodeError as error:
-        raise Refused(f"It is not JSON: {error.msg} (column {error.colno}).") from error
+        raise Refused(f"not JSON: {error.msg} (column {error.colno})") from error
     except RecursionError as error:
-        raise Refused("It is nested too deep.") from error
+        raise Refused("nested too deep") from error
     if not isinstance(value, dict):
-        raise Refused(f"It is not a JSON object, but {'a number' if isinstance(value, _Number) else _kind(value)}.")
+        raise Refused(f"not a JSON object, but {'a number' if isinstance(value, _Number) else _kind(value)}")
     if b"\\u" in line and b"\\ud" in line.lower():
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            raise Refused("It has half of a surrogate pair, which is no character.") from error
+            raise Refused("half of a surrogate pair, which is no character") from error
     return value
 
 
@@ -175,7 +176,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) < len(pairs):
         seen: set[str] = set()
         twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
-        raise Refused(f"The key {twice!r} is there twice.")
+        raise Refused(with_value("a key that is there twice", twice))
     return values
 
 

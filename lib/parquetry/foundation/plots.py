@@ -282,8 +282,8 @@ def _fading(color: str) -> LinearSegmentedColormap:
 
 
 def _plain(text: str) -> str:
-    """A name as plain text: matplotlib would read what stands between dollars as a formula."""
-    return text.replace("$", r"\$")
+    """A name as plain text on one line: matplotlib would read what stands between dollars as a formula."""
+    return "".join(c if c.isprintable() else " " for c in text).replace("$", r"\$")
 
 
 def _beyond(counted: Counted) -> str:

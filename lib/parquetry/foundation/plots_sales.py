@@ -10,47 +10,53 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from parquetry.dataset import Dataset
+from parquetry.foundation.grains import MONTH, Grain
 from parquetry.foundation.plots import BLUE, INK, ORANGE, Picture, _axes, short_number, with_unit
 
 _POINTS = 2_000
+_WIDTHS = {"day": 0.8, "week": 5.6, "month": 24.0, "quarter": 73.0}
+"""Days that a bar is wide."""
 
 
-def pictures(months: Dataset, products: Dataset | None, *, unit: str = "") -> list[Picture]:
+def pictures(trend: Dataset, products: Dataset | None, *, unit: str = "", grain: Grain = MONTH) -> list[Picture]:
     """The pictures of a report; without products there is no Pareto curve."""
-    found = [trend_picture(pa.concat_tables(months.batches()), unit=unit)]
+    found = [trend_picture(pa.concat_tables(trend.batches()), unit=unit, grain=grain)]
     if products is not None:
         found.append(pareto_picture(pa.concat_tables(products.select(["running_share", "class"]).batches())))
     return found
 
 
-def trend_picture(months: pa.Table, *, unit: str = "") -> Picture:
-    """Sales by month with the means of the last 3 and 12 months.
+def trend_picture(trend: pa.Table, *, unit: str = "", grain: Grain = MONTH) -> Picture:
+    """Sales by month, or another grain, with the means of the last 3 and 12 (or what the grain has).
 
     Parameters
     ----------
-    months : pyarrow.Table
+    trend : pyarrow.Table
         What :func:`parquetry.foundation.trends.trend_table` wrote.
     unit : str
         Of money.
+    grain : Grain, default MONTH
     """
     figure, axes = _axes()
-    at = np.array(months.column("month").to_pylist(), dtype="datetime64[D]")
-    whole = months.column("whole").to_pylist()
-    drawn = axes.bar(at, months.column("sales").to_numpy(), width=24, align="edge", color=BLUE, linewidth=0)
+    at = np.array(trend.column(grain.name).to_pylist(), dtype="datetime64[D]")
+    whole, width = trend.column("whole").to_pylist(), _WIDTHS[grain.name]
+    drawn = axes.bar(at, trend.column("sales").to_numpy(), width=width, align="edge", color=BLUE, linewidth=0)
     for bar, good in zip(drawn, whole, strict=True):
         bar.set_alpha(1.0 if good else 0.4)
-    for name, color, style in (("average_3", ORANGE, "-"), ("average_12", INK, ":")):
-        axes.plot(at + np.timedelta64(12, "D"), months.column(name).to_pandas(), style, color=color, linewidth=1.8)
+    few, many = grain.averages
+    for n, color, style in ((few, ORANGE, "-"), (many, INK, ":")):
+        values = trend.column(f"average_{n}").to_pandas()
+        axes.plot(at + np.timedelta64(int(width / 2), "D"), values, style, color=color, linewidth=1.8)
     locator: Any = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.yaxis.set_major_formatter(FuncFormatter(short_number))
     axes.set_ylabel(with_unit("sales", unit))
     axes.grid(visible=False, axis="x")
-    pale = "" if all(whole) else " Pale: a month of which the data hold only a part."
-    return Picture(
-        figure, "Sales by month", f"The lines are the means of the last 3 (full) and 12 (dotted) months.{pale}"
-    )
+    word = grain.name
+    pale = "" if all(whole) else f" Pale: a {word} of which the data hold only a part."
+    caption = f"The lines are the means of the last {few} (full) and {many} (dotted) {word}s.{pale}"
+    return Picture(figure, f"Sales by {word}", caption)
 
 
 def pareto_picture(ranked: pa.Table) -> Picture:

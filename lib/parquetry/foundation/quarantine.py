@@ -111,17 +111,25 @@ class FolderWrite:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def output(path: str | os.PathLike[str], form: str, mode: str) -> CommittedWrite | FolderWrite:
+def output(
+    path: str | os.PathLike[str], form: str, mode: str, run_id: str | None = None
+) -> CommittedWrite | FolderWrite:
     """The place for a table.
 
     Raises
     ------
     BadParameter
-        For a format that there is not.
+        For a format that there is not; for a run id where nothing is appended to a Delta table.
     """
     if form not in FORMATS:
         raise BadParameter(f"format={form!r} is not known.", fix="Use 'delta' or 'parquet'.")
-    return CommittedWrite(path, mode) if form == "delta" else FolderWrite(path, mode)
+    if run_id is not None and (mode, form) != ("append", "delta"):
+        raise BadParameter(
+            f"run_id={run_id!r} is for rows that are appended to a Delta table.",
+            why="mode='fail' and mode='overwrite' never make rows twice.",
+            fix="Leave it out, or pass mode='append'.",
+        )
+    return CommittedWrite(path, mode, run_id=run_id) if form == "delta" else FolderWrite(path, mode)
 
 
 def not_writable(where: str, error: OSError) -> OutputNotWritable:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from parquetry.dataset import Dataset
 from parquetry.errors import BadParameter, EmptyDataset, WrongColumnType
+from parquetry.foundation.grains import MONTH, Grain
 from parquetry.relational import write_sorted
 from parquetry.view import is_numeric
 
@@ -89,22 +90,22 @@ class Facts:
     @property
     def last_is_whole(self) -> bool:
         """Whether the last month is there to its end, or but for two days."""
-        return (self.last + dt.timedelta(days=3)).month != self.last.month
+        return MONTH.is_whole(self.months[1], self.first.replace(day=1), self.last)
 
     @property
     def first_is_whole(self) -> bool:
         """Whether the first month is there from its start, or but for two days."""
-        return self.first.day <= 3
+        return MONTH.is_whole(self.months[0], self.first, self.last.replace(day=28) + dt.timedelta(days=4))
 
 
 def month_number(day: dt.date) -> int:
     """Months from the year 0."""
-    return 12 * day.year + day.month - 1
+    return MONTH.number(day)
 
 
 def month_start(number: int) -> dt.date:
     """The first day of a month by its number."""
-    return dt.date(number // 12, number % 12 + 1, 1)
+    return MONTH.start(number)
 
 
 def check_columns(lines: Dataset, sales: Sales) -> None:
@@ -145,13 +146,18 @@ def what_to_note(facts: Facts, sales: Sales) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def sales_lines(engine: Engine, lines: Dataset, sales: Sales) -> Any:
+def sales_lines(engine: Engine, lines: Dataset, sales: Sales, grain: Grain = MONTH) -> Any:
     """The lines with a date and an amount, as a lazy frame.
+
+    Parameters
+    ----------
+    grain : Grain, default MONTH
+        Of the trend: what ``period`` numbers.
 
     Returns
     -------
     narwhals.LazyFrame
-        ``month`` (see :func:`month_number`), ``weekday`` (1 is Monday), ``region``, ``category``,
+        ``month`` (see :func:`month_number`), ``period``, ``weekday`` (1 is Monday), ``region``, ``category``,
         ``product`` (texts), ``customer``, ``order``, ``sales`` and ``profit`` in ten-thousandths.
     """
     import narwhals as nw
@@ -163,6 +169,7 @@ def sales_lines(engine: Engine, lines: Dataset, sales: Sales) -> Any:
     day = nw.col(sales.date).cast(nw.Datetime("us"))
     return kept.select(
         (day.dt.year().cast(nw.Int64) * 12 + day.dt.month().cast(nw.Int64) - 1).alias("month"),
+        grain.expression(day).alias("period"),
         # Sunday is 7, but 0 where Spark counts.
         ((day.dt.weekday().cast(nw.Int64) + 6) % 7 + 1).alias("weekday"),
         day.alias("day"),
@@ -214,8 +221,9 @@ def sales_facts(frame: Any, lines: Dataset) -> Facts:
 
 
 def grouped_sales(engine: Engine, frame: Any, to: str | os.PathLike[str]) -> Dataset:
-    """The lines grouped by month, weekday, region, category and product; what the tables are made of."""
-    return engine.write(summed(frame.with_columns(lines=_one()), ["month", "weekday", *NAMES]), os.fspath(to))
+    """The lines grouped by month, period, weekday, region, category and product; what the tables are made of."""
+    keys = ["month", "period", "weekday", *NAMES]
+    return engine.write(summed(frame.with_columns(lines=_one()), keys), os.fspath(to))
 
 
 def summed(frame: Any, keys: list[str]) -> Any:
@@ -228,23 +236,23 @@ def summed(frame: Any, keys: list[str]) -> Any:
 
 
 def visits(engine: Engine, frame: Any, role: str, to: str | os.PathLike[str]) -> Dataset:
-    """Which customer, or order, was there in which month, region and category: each once."""
+    """Which customer, or order, was there in which month, period, region and category: each once."""
     import narwhals as nw
 
     # Whole numbers that missing ones made floats are whole numbers again.
     who = nw.col(role).cast(nw.Int64) if frame.collect_schema()[role].is_float() else nw.col(role)
     known = frame.filter(~nw.col(role).is_null()).with_columns(who.alias("who"), lines=_one())
-    grouped = known.group_by("who", "month", "region", "category").agg(nw.col("lines").sum())
+    grouped = known.group_by("who", "month", "period", "region", "category").agg(nw.col("lines").sum())
     return engine.write(grouped.with_columns(nw.col("lines").cast(nw.Int64)), os.fspath(to))
 
 
-def distinct_by_month(engine: Engine, found: Dataset) -> dict[int, int]:
-    """How many different ones were there in each month."""
+def distinct_by_period(engine: Engine, found: Dataset) -> dict[int, int]:
+    """How many different ones were there in each period."""
     import narwhals as nw
 
-    each = engine.scan(found.select(["who", "month"])).group_by("who", "month").agg(nw.len().alias("n"))
-    counted = each.group_by("month").agg(nw.len().alias("n"))
-    return {int(r["month"]): int(r["n"]) for r in nw.to_native(counted.collect("pyarrow")).to_pylist()}
+    each = engine.scan(found.select(["who", "period"])).group_by("who", "period").agg(nw.len().alias("n"))
+    counted = each.group_by("period").agg(nw.len().alias("n"))
+    return {int(r["period"]): int(r["n"]) for r in nw.to_native(counted.collect("pyarrow")).to_pylist()}
 
 
 def distinct(engine: Engine, found: Dataset) -> int:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OTHERS = "(all others)"
 CELLS = 100_000
-"""Most cells of month, weekday, region and category."""
+"""Most cells of period, weekday, region and category."""
 PRODUCT_CELLS = 60_000
 """Most cells of product, month, region and category; fewer products are told apart where there are more."""
 PRODUCTS = 2_000
@@ -90,7 +90,7 @@ class Cube:
     cells : dict of str to ndarray
         ``month``, ``region``, ``category``: what a cell's number means.
     sums : dict of str to ndarray
-        ``cell``, ``weekday``, ``sales``, ``profit``, ``lines``.
+        ``cell``, ``period``, ``weekday``, ``sales``, ``profit``, ``lines``.
     by_product : dict of str to ndarray
         ``product``, ``cell``, ``sales``.
     sets : dict of str to list of int, or None
@@ -148,18 +148,18 @@ def sales_cube(
     folder = os.fspath(to)
     regions, categories = (Folded.of(ranked[name], name, groups) for name in NAMES[:2])
     folded = engine.scan(grouped).with_columns(regions.expression("region"), categories.expression("category"))
-    keys = ["month", "weekday", "region", "category"]
+    keys = ["month", "period", "weekday", "region", "category"]
     cube = write_summed(engine, folded, keys, f"{folder}/cube")
     if cube.num_rows > CELLS:
         raise TooBigForDriver(
             f"The dashboard's cube would have {cube.num_rows:,} cells; {CELLS:,} are allowed.",
-            why=f"{len(regions.names)} regions and {len(categories.names)} categories are told apart in each month.",
-            fix="Lower --groups, or take fewer years.",
+            why=f"{len(regions.names)} regions and {len(categories.names)} categories are told apart in each period.",
+            fix="Lower --groups, take a coarser --grain, or take fewer years.",
         )
     products, by_product = _product_cells(engine, folded, ranked["product"], f"{folder}/product_cube")
     table = _read(cube)
     number, cells = _numbered(table, regions, categories)
-    sums = {"cell": number[1], **{n: table.column(n).to_numpy() for n in ("weekday", *SUMS)}}
+    sums = {"cell": number[1], **{n: table.column(n).to_numpy() for n in ("period", "weekday", *SUMS)}}
     mapping = number[0]
     fine = _read(by_product)
     found = {

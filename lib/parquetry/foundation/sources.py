@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.fs as pafs
 
 from parquetry import storage
 from parquetry.errors import BadParameter, EmptyDataset, did_you_mean
@@ -135,6 +136,30 @@ class Source(Protocol):
         """Its pieces in order; what has to be read to find them is read by the engine."""
 
 
+@dataclass(frozen=True)
+class WrittenFiles:
+    """Files whose values are written as texts, with one set of columns: the head of a source of such.
+
+    Parameters
+    ----------
+    filesystem : pyarrow.fs.FileSystem
+    paths, files : tuple of str
+        On the filesystem, and as the user knows them.
+    names : tuple of str
+        The columns.
+    """
+
+    filesystem: pafs.FileSystem
+    paths: tuple[str, ...]
+    files: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Strings throughout."""
+        return pa.schema([(n, pa.string()) for n in self.names])
+
+
 def open_source(source: str | os.PathLike[str], *, engine: Engine | None = None, **options: Any) -> Source:
     """Open what is to be ingested.
 
@@ -145,7 +170,8 @@ def open_source(source: str | os.PathLike[str], *, engine: Engine | None = None,
         ``.zst``, ``.bz2``), JSON lines, an Excel workbook, Parquet, a Delta table, a database
         file, or a database's URL (``sqlite:///…``, ``duckdb:///…``).
     engine : Engine, default None
-        What looks at the beginnings of many text tables; None looks at one after another.
+        What looks at the beginnings of many text tables, or the footers of many Parquet files; None looks at
+        one after another.
     **options
         What the kind of source understands (``delimiter=`` of a text table, ``sheet=`` of a
         workbook …); None counts as not given.
@@ -170,7 +196,7 @@ def open_source(source: str | os.PathLike[str], *, engine: Engine | None = None,
                 why=f"{os.fspath(source)} is one; its options: {', '.join(known) or 'none'}.",
                 fix="Leave it out.",
             )
-    if kind == "csv" and engine is not None:
+    if engine is not None and "engine" in inspect.signature(home.open).parameters:
         given["engine"] = engine
     opened: Source = home.open(source, **given)
     return opened

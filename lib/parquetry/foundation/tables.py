@@ -50,14 +50,14 @@ class ParquetTable:
     kind: str = "parquet"
 
     @classmethod
-    def open(cls, source: str | os.PathLike[str]) -> ParquetTable:
-        """Read the footers.
+    def open(cls, source: str | os.PathLike[str], *, engine: Engine | None = None) -> ParquetTable:
+        """Read the footers, those of many files on the engine's workers.
 
         Raises
         ------
         DatasetNotFound, AccessDenied, NotParquet, CorruptBlock, SchemaDrift
         """
-        dataset = open_dataset(source)
+        dataset = open_dataset(source, engine=engine)
         return cls(dataset, tuple(_notes(dataset)))
 
     @property
@@ -93,7 +93,9 @@ class DeltaTable(ParquetTable):
     kind: str = "delta"
 
     @classmethod
-    def open(cls, source: str | os.PathLike[str], *, version: int | str | None = None) -> DeltaTable:
+    def open(
+        cls, source: str | os.PathLike[str], *, version: int | str | None = None, engine: Engine | None = None
+    ) -> DeltaTable:
         """Read the log, and the footers of the files that it names.
 
         Parameters
@@ -101,6 +103,8 @@ class DeltaTable(ParquetTable):
         source : path or URL
         version : int, default None
             None for the newest.
+        engine : Engine, default None
+            Whose workers read the footers of many files.
 
         Raises
         ------
@@ -111,7 +115,7 @@ class DeltaTable(ParquetTable):
         uri = os.fspath(source)
         if not is_delta(*storage.resolve(uri)):
             raise BadParameter(f"{uri} is not a Delta table.", fix="Leave kind= and version= out.")
-        dataset = open_dataset(uri, version=None if version is None else int(version))
+        dataset = open_dataset(uri, version=None if version is None else int(version), engine=engine)
         return cls(dataset, tuple(_notes(dataset)))
 
 

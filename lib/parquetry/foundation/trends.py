@@ -1,4 +1,4 @@
-"""Trends: months in a row with growth, moving averages and the season; and what moved most."""
+"""Trends: months, or other periods, in a row with growth, moving averages and the season; and what moved most."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from parquetry.dataset import Dataset
+from parquetry.foundation.grains import MONTH, Grain
 from parquetry.foundation.sales import PARTS, Facts, month_start, write_summed
 from parquetry.relational import write_sorted
 
@@ -69,7 +70,7 @@ def moving_average(values: FloatArray, size: int) -> FloatArray:
     return found
 
 
-def seasonal_index(values: FloatArray, first_month: int) -> FloatArray | None:
+def seasonal_index(values: FloatArray, first_month: int, cycle: int = YEAR) -> FloatArray | None:
     """How far each month of the year lies from the level around it: 1.2 is a fifth above.
 
     The ratio to a centered moving average of twelve months, averaged for each month of the year and
@@ -80,88 +81,95 @@ def seasonal_index(values: FloatArray, first_month: int) -> FloatArray | None:
     values : ndarray of shape (n_months,)
     first_month : int
         0 is January.
+    cycle : int, default 12
+        Periods in a year: 4 for quarters.
 
     Source: F. R. Macaulay, "The Smoothing of Time Series" (1931).
     """
-    if len(values) < 3 * YEAR:
+    if len(values) < 3 * cycle:
         return None
-    weights = np.r_[0.5, np.ones(YEAR - 1), 0.5] / YEAR
+    weights = np.r_[0.5, np.ones(cycle - 1), 0.5] / cycle
     level = np.convolve(values, weights, "valid")
-    half = YEAR // 2
-    at = (first_month + half + np.arange(len(level))) % YEAR
+    half = cycle // 2
+    at = (first_month + half + np.arange(len(level))) % cycle
     good = level > 0
     ratio = np.divide(values[half : half + len(level)], level, out=np.zeros_like(level), where=good)
-    counts = np.bincount(at[good], minlength=YEAR)
+    counts = np.bincount(at[good], minlength=cycle)
     if not counts.all():
         return None
-    index = np.bincount(at[good], ratio[good], minlength=YEAR) / counts
+    index = np.bincount(at[good], ratio[good], minlength=cycle) / counts
     return np.asarray(index / index.mean()) if index.mean() > 0 else None
 
 
 @dataclass(frozen=True)
 class Trended:
-    """Months in a row, those without sales too, with what is made of them; for ``write_sorted``."""
+    """Periods in a row, those without sales too, with what is made of them; for ``write_sorted``."""
 
     facts: Facts
+    grain: Grain = MONTH
     orders: Mapping[int, int] | None = field(default=None)
     customers: Mapping[int, int] | None = field(default=None)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        first, last = self.facts.months
-        months = np.arange(first, last + 1)
-        at = table.column("month").to_numpy() - first
+        first, last, grain = self.facts.first, self.facts.last, self.grain
+        periods = grain.numbers(first, last)
+        at = table.column("period").to_numpy() - periods[0]
         columns = {}
         for name in ("sales", "profit", "lines"):
-            whole = np.zeros(len(months), np.int64)
+            whole = np.zeros(len(periods), np.int64)
             whole[at] = table.column(name).to_numpy()
             columns[name] = whole
         sales = columns["sales"] / PARTS
-        season = seasonal_index(sales, first % YEAR)
+        season = None if grain.cycle is None else seasonal_index(sales, periods[0] % grain.cycle, grain.cycle)
+        at_season = np.full(len(sales), np.nan) if season is None else season[np.array(periods) % len(season)]
         return pa.table(
             {
-                "month": pa.array([month_start(int(m)) for m in months], pa.date32()),
-                "whole": pa.array([self._whole(int(m)) for m in months], pa.bool_()),
+                grain.name: pa.array([grain.start(p) for p in periods], pa.date32()),
+                "whole": pa.array([grain.is_whole(p, first, last) for p in periods], pa.bool_()),
                 "sales": sales,
                 "profit": columns["profit"] / PARTS,
                 "lines": columns["lines"],
-                **self._distinct("orders", self.orders, months),
-                **self._distinct("customers", self.customers, months),
+                **self._distinct("orders", self.orders, periods),
+                **self._distinct("customers", self.customers, periods),
                 "change": _nullable(growth(sales, 1)),
-                "change_on_year": _nullable(growth(sales, YEAR)),
-                "average_3": _nullable(moving_average(sales, 3)),
-                "average_12": _nullable(moving_average(sales, YEAR)),
-                "season": _nullable(np.full(len(months), np.nan) if season is None else season[months % YEAR]),
+                "change_on_year": _nullable(growth(sales, grain.year)),
+                **{f"average_{n}": _nullable(moving_average(sales, n)) for n in grain.averages},
+                "season": _nullable(at_season),
             }
         )
 
-    def _whole(self, month: int) -> bool:
-        first, last = self.facts.months
-        return (month != first or self.facts.first_is_whole) and (month != last or self.facts.last_is_whole)
-
     @staticmethod
-    def _distinct(name: str, found: Mapping[int, int] | None, months: Any) -> dict[str, pa.Array]:
-        return {} if found is None else {name: pa.array([found.get(int(m), 0) for m in months], pa.int64())}
+    def _distinct(name: str, found: Mapping[int, int] | None, periods: range) -> dict[str, pa.Array]:
+        return {} if found is None else {name: pa.array([found.get(p, 0) for p in periods], pa.int64())}
 
 
 def trend_table(
-    engine: Engine, grouped: Dataset, to: str | os.PathLike[str], facts: Facts, **counts: Mapping[int, int] | None
+    engine: Engine,
+    grouped: Dataset,
+    to: str | os.PathLike[str],
+    facts: Facts,
+    grain: Grain = MONTH,
+    **counts: Mapping[int, int] | None,
 ) -> Dataset:
-    """One row a month, committed.
+    """One row a period, committed.
 
     Parameters
     ----------
     grouped : Dataset
         What :func:`parquetry.foundation.sales.grouped_sales` gives.
+    grain : Grain, default MONTH
+        That of the lines which were grouped.
     **counts : ``orders`` and ``customers``
-        How many different ones each month has.
+        How many different ones each period has.
 
     Returns
     -------
     Dataset
-        ``month`` (its first day), ``whole``, ``sales``, ``profit``, ``lines``, ``orders``, ``customers``,
-        ``change`` and ``change_on_year`` (shares), ``average_3`` and ``average_12``, ``season``.
+        ``month`` (or ``day``, ``week``, ``quarter``: its first day), ``whole``, ``sales``, ``profit``, ``lines``,
+        ``orders``, ``customers``, ``change`` and ``change_on_year`` (shares), ``average_3`` and ``average_12`` (of
+        days 7 and 28, of weeks 4 and 13, of quarters 2 and 4), ``season`` (of months and quarters).
     """
-    return write_summed(engine, grouped, ["month"], to, Trended(facts, **counts))
+    return write_summed(engine, grouped, ["period"], to, Trended(facts, grain, **counts))
 
 
 def movers_table(engine: Engine, grouped: Dataset, to: str | os.PathLike[str], spans: Windows) -> Dataset:

@@ -36,6 +36,10 @@ class Seen:
         Of a typed source.
     quoted : bool
         Whether the source says of some value that it is a text.
+    alike : dict of str to int
+        How many values look like numbers, and like dates; of columns that seem to be such, but for a few values.
+    odd : dict of str to str
+        The first value that does not.
     """
 
     rows: int = 0
@@ -45,6 +49,8 @@ class Seen:
     values: list[str] | None = field(default_factory=list)
     kind: pa.DataType | None = None
     quoted: bool = False
+    alike: dict[str, int] = field(default_factory=dict)
+    odd: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
