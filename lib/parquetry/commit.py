@@ -41,6 +41,7 @@ ROWS_A_GROUP = 122_880
 _ROWS_A_FILE = 64 * ROWS_A_GROUP
 _BYTES_A_GROUP = 128 * 2**20
 _MARKER = "_writing-"
+_MOST_DIGITS = 38  # of a decimal, to Delta and to Spark
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,11 @@ def storable(schema: pa.Schema) -> pa.Schema:
                 f"Column {f.name!r} is {f.type}, which a Delta table cannot hold.",
                 fix="Convert it to a number, a text or a timestamp first, or leave it out.",
             )
+        if pa.types.is_decimal(f.type) and f.type.precision > _MOST_DIGITS:
+            raise WrongColumnType(
+                f"Column {f.name!r} is {f.type}, of more digits than the {_MOST_DIGITS} that a Delta table can hold.",
+                fix="Convert it to a decimal of fewer digits, a float or a text first, or leave it out.",
+            )
     return schema
 
 
@@ -311,11 +317,11 @@ def common_schema(schema: pa.Schema) -> pa.Schema:
 
 def _common_type(kind: pa.DataType) -> pa.DataType:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_unsigned_integer(kind):
-        wider = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32()}
+    if pa.types.is_unsigned_integer(kind) or pa.types.is_float16(kind):
+        wider = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.float16(): pa.float32()}
         return wider.get(kind, pa.int64())
-    if pa.types.is_float16(kind):
-        return pa.float32()
+    if pa.types.is_decimal(kind) and kind.precision <= _MOST_DIGITS:
+        return pa.decimal128(kind.precision, kind.scale)
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", tz="UTC" if kind.tz else None)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
