@@ -19,9 +19,10 @@ STEPS: list[Any] = [
     {"units": {"columns": {"temp": {"factor": 1.8, "offset": 32, "to": "fahrenheit"}}}},
     {"dates": {"columns": ["seen"], "format": "%d.%m.%Y %H:%M", "timezone": "Europe/Berlin",
                "ambiguous": "earliest", "parts": ["month"]}},
-    {"missing": {"columns": ["temp"], "fill": "forward", "by": ["city"], "order": ["seen"], "indicator": True}},
-    {"missing": {"columns": ["place"], "fill": "backward", "by": ["city", "flag"], "order": ["seen", "temp"],
-                 "missing_keys": "equal"}},
+    {"missing": {"columns": ["temp"], "fill": "forward", "by": ["city"], "order": ["seen"], "limit": 2,
+                 "indicator": True}},
+    {"missing": {"columns": ["place"], "fill": "backward", "by": ["city", "flag"],
+                 "order": ["seen", {"column": "temp", "descending": True}], "missing_keys": "equal"}},
     {"missing": {"columns": ["weight"], "fill": "median"}},
     {"missing": {"columns": ["temp", "fahrenheit"], "fill": "mean"}},
     {"missing": {"columns": ["place"], "fill": "mode"}},
@@ -31,7 +32,8 @@ STEPS: list[Any] = [
     {"outliers": {"columns": ["weight"], "method": "iqr", "action": "flag"}},
     "duplicates",
     {"duplicates": {"by": ["city", "seen"], "keep": "none"}},
-    {"duplicates": {"by": ["id"], "order": ["seen"], "keep": "last", "missing_keys": "keep"}},
+    {"duplicates": {"by": ["id"], "order": [{"column": "city", "descending": True}], "keep": "last",
+                    "missing_keys": "keep"}},
     {"categories": {"columns": ["place"], "top": 3}},
     {"rename": {"columns": {"city": "town"}}},
     {"drop": {"columns": ["flag"]}},
@@ -70,6 +72,9 @@ def test_all_steps_on_every_engine(
     local: Any, dask_engine: Any, spark_engine: Any, write_parquet: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("parquetry.reduction.BUNDLE_BYTES", 20_000)  # several bundles of several row groups
+    monkeypatch.setattr(
+        "parquetry.relational_order.RANGE_BYTES", 1_000
+    )  # what keyed steps find is cut and put together
     assert {next(iter(s)) if isinstance(s, dict) else s for s in STEPS} == set(KINDS)
     data = pqy.open_dataset(write_parquet(rows(), files=2, row_group_size=120))
     new = pqy.open_dataset(write_parquet(rows(300, seed=1), "new", files=2, row_group_size=75))

@@ -144,8 +144,10 @@ def _spans(kind: pa.DataType) -> dict[str, Callable[[pa.Array], Converted]]:
         whole = mask_of(pc.equal(pc.multiply(seconds, a_second), count))
         return nulled(seconds, ~whole), ~whole & mask_of(count.is_valid())
 
-    ways = {"number": number, "integer": integer}
-    return ways if pa.types.is_duration(kind) else {**ways, "text": _whole_cast(pa.string())}
+    ways: dict[str, Callable[[pa.Array], Converted]] = {"number": number, "integer": integer}
+    if pa.types.is_time(kind):
+        ways["text"] = _whole_cast(pa.string())
+    return ways
 
 
 def _to_integer(column: pa.Array) -> Converted:

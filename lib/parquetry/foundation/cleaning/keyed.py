@@ -79,8 +79,8 @@ class KeyedStep(Step):
 
     Parameters
     ----------
-    by : list of str
-    order : list of columns, default ()
+    by : list of str, or one
+    order : list of columns, or one, default ()
         Each a name, or ``{column: name, descending: true}``. Rows of equal order stand as in the
         data; those without an order come before all others.
     missing_keys : {"fail", "keep", "equal"}, default "fail"
@@ -91,7 +91,7 @@ class KeyedStep(Step):
     order: tuple[Order, ...] = ()
     missing_keys: Literal["fail", "keep", "equal"] = "fail"
 
-    @field_validator("order", mode="before")
+    @field_validator("by", "order", mode="before")
     @classmethod
     def _listed(cls, given: object) -> object:
         return (given,) if isinstance(given, (str, dict)) else given

@@ -75,7 +75,7 @@ def scratch_folder(to: str, token: str) -> Iterator[str]:
 
 def _require_sound(recipe: Recipe, i: int, schema: pa.Schema) -> None:
     """What was sound before may not be so now: a column may have been dropped for what the data holds."""
-    found = [f"step {i + 1} ({recipe.steps[i].kind}): {p}" for p in recipe.steps[i].problems(schema)]
+    found = [f"{called(i, recipe.steps[i].kind)}: {p}" for p in recipe.steps[i].problems(schema)]
     if found:
         raise bad_recipe("After the steps before, the recipe", found)
 

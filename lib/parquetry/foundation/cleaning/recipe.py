@@ -21,7 +21,7 @@ from parquetry.foundation.cleaning.dates import Dates
 from parquetry.foundation.cleaning.keyed import Duplicates
 from parquetry.foundation.cleaning.missing import MarkMissing, Missing
 from parquetry.foundation.cleaning.outliers import Outliers
-from parquetry.foundation.cleaning.step import Learned, Step
+from parquetry.foundation.cleaning.step import Learned, Step, called, step_errors
 from parquetry.foundation.cleaning.texts import Categories, Text
 
 _ALL: tuple[type[Step], ...] = (
@@ -136,10 +136,11 @@ class Recipe:
         problems = list(self._changed_types(schema))
         for i, step in enumerate(self.steps):
             known = None if self.learned is None else self.learned[i]
-            found = [f"step {i + 1} ({step.kind}): {p}" for p in step.problems(schema)]
+            found = [f"{called(i, step.kind)}: {p}" for p in step.problems(schema)]
             problems += found
             if not found:
-                schema = step.settled(schema).schema_after(schema, known)
+                with step_errors(called(i, step.kind)):
+                    schema = step.settled(schema).schema_after(schema, known)
         if problems:
             learned = " It was learned on other columns." if self.learned is not None else ""
             raise bad_recipe(f"The recipe does not go with {source}.{learned} It", problems, self._fix(schema))
