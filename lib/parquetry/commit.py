@@ -304,10 +304,20 @@ def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
         return table.cast(schema)
     except pa.ArrowInvalid as error:
         raise WrongColumnType(
-            "A value does not fit the type that the table is written with.",
+            f"{_unfitting(table, schema)} does not fit the type that the table is written with.",
             why=str(error),
             fix="Convert its column to a text, a decimal or a float first, or leave it out.",
         ) from error
+
+
+def _unfitting(table: pa.Table, schema: pa.Schema) -> str:
+    """Which column holds a value that cannot be cast."""
+    for name in schema.names:
+        try:
+            table.column(name).cast(schema.field(name).type)
+        except pa.ArrowInvalid:
+            return f"Column {name!r} ({table.schema.field(name).type}): a value"
+    return "A value"
 
 
 def common_schema(schema: pa.Schema) -> pa.Schema:

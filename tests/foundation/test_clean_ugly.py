@@ -226,6 +226,14 @@ def test_texts_of_any_kind(run: Run) -> None:
     assert column(numbers).to_pylist() == ["1", None, None]
 
 
+def test_a_time_finer_than_a_table_holds(run: Run) -> None:
+    rows = {"k": [1, 2], "c": pa.array([0, 1_000_000_001], pa.timestamp("ns"))}
+    with pytest.raises(
+        WrongColumnType, match=r"part-1\.parquet .*Column 'c' \(timestamp\[ns\]\): a value does not fit"
+    ):
+        run(rows, {"duplicates": {"by": ["k"]}})
+
+
 # --- nothing to go by -----------------------------------------------------------------------
 @pytest.mark.parametrize("method", ["iqr", "zscore", "mad", "quantile"])
 def test_columns_without_spread(run: Run, method: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from parquetry.commit import common_schema, fitted
 from parquetry.dataset import Block
-from parquetry.errors import EmptyDataset
+from parquetry.errors import EmptyDataset, WrongColumnType
 from parquetry.foundation.cleaning.keyed import row_numbers
 from parquetry.foundation.cleaning.step import ROWS_A_BLOCK, Context, Learned, Step, called, step_errors
 from parquetry.reduction import Reduction, merge_optional
@@ -81,7 +81,7 @@ class Chain:
 
     def __call__(self, table: pa.Table, block: Block, rows: npt.NDArray[np.int64]) -> Outcome:
         """Run the steps over rows of a block, given their positions in it."""
-        given = table = fitted(table, common_schema(table.schema))
+        given = table = _common(table, block)
         numbers, places = row_numbers(block, rows), np.arange(len(rows))
         dropped, tallies = [], {}
         for link in self.links:
@@ -131,6 +131,14 @@ class Chain:
         # Something must be read for the rows to be counted.
         chosen = tuple(n for n in schema.names if n in columns) or tuple(schema.names[:1])
         return Chain(tuple(reversed(kept))), chosen
+
+
+def _common(table: pa.Table, block: Block) -> pa.Table:
+    """The rows in types that every engine knows."""
+    try:
+        return fitted(table, common_schema(table.schema))
+    except WrongColumnType as error:
+        raise WrongColumnType(f"{block.where}: {error.fact}", why=error.why, fix=error.fix) from error
 
 
 def _part(patch: NumberedRows | None, numbers: npt.NDArray[np.int64]) -> pa.Table | None:
