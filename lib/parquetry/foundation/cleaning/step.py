@@ -29,6 +29,10 @@ from parquetry.view import View, is_numeric
 Mask = npt.NDArray[np.bool_]
 Learned = dict[str, Any]
 
+ROWS_A_BLOCK = 2**40
+"""Row numbers count so many a block: they are unique and in order without counting any rows."""
+_TRACE_LINES = 8
+
 
 @dataclass
 class Context:
@@ -112,7 +116,10 @@ def step_errors(step: str, block: Block | None = None, context: Context | None =
     except ParquetryError as error:
         if error.fact.startswith("step "):
             raise
-        raise type(error)(f"{step}: {error.fact}", why=error.why, fix=error.fix) from error
+        fact = error.fact
+        if block is not None and context is not None and block.path not in fact:
+            fact = f"{fact.rstrip('.')}, in {block.where}."
+        raise type(error)(f"{step}: {fact}", why=error.why, fix=error.fix) from error
     except Exception as error:
         column = "" if context is None or context.at is None else f", in column {context.at!r}"
         where = "" if block is None else f", in {block.where}"
@@ -127,11 +134,6 @@ def step_errors(step: str, block: Block | None = None, context: Context | None =
 def called(number: int, kind: str) -> str:
     """How errors name a step, by its place in the recipe (from 0)."""
     return f"step {number + 1} ({kind})"
-
-
-_TRACE_LINES = 8
-ROWS_A_BLOCK = 2**40
-"""Row numbers count so many a block: they are unique and in order without counting any rows."""
 
 
 class Step(BaseModel):
