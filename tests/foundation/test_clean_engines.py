@@ -83,10 +83,7 @@ def test_all_steps_on_every_engine(
     found = {}
     for engine in (local, dask_engine, spark_engine):
         out = tmp_path / engine.name
-        import time
 
-        T = time.time()
-        P = time.process_time()
         first = pqy.clean(data, STEPS, to=out / "train", engine=engine)
         # New data go through all that is learned but the last; the windows are two of the five.
         learned: Any = first.recipe.learned
@@ -95,7 +92,6 @@ def test_all_steps_on_every_engine(
         if engine is not spark_engine:  # nothing runs there that the first table did not go through
             runs.append((pqy.clean(new, out / "learned.yaml", to=out / "new", engine=engine), new))
             assert runs[1][0].recipe.learned == learned[:15]
-        print("TIMES", engine.name, time.time() - T, time.process_time() - P)
         names = {"learned.yaml", *(f"{n}{end}" for n in ("train", "new")[: len(runs)] for end in ("", ".dropped"))}
         assert {p.name for p in out.iterdir()} == names
         for done, source in runs:
