@@ -42,6 +42,7 @@ _ROWS_A_FILE = 64 * ROWS_A_GROUP
 _BYTES_A_GROUP = 128 * 2**20
 _MARKER = "_writing-"
 _RUN = "parquetry.run"
+_MOST_DIGITS = 38  # of a decimal, to Delta and to Spark
 
 
 @dataclass(frozen=True)
@@ -337,6 +338,11 @@ def storable(schema: pa.Schema) -> pa.Schema:
                 f"Column {f.name!r} is {f.type}, which a Delta table cannot hold.",
                 fix="Convert it to a number, a text or a timestamp first, or leave it out.",
             )
+        if pa.types.is_decimal(f.type) and f.type.precision > _MOST_DIGITS:
+            raise WrongColumnType(
+                f"Column {f.name!r} is {f.type}, of more digits than the {_MOST_DIGITS} that a Delta table can hold.",
+                fix="Convert it to a decimal of fewer digits, a float or a text first, or leave it out.",
+            )
     return schema
 
 
@@ -355,10 +361,20 @@ def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
         return table.cast(schema)
     except pa.ArrowInvalid as error:
         raise WrongColumnType(
-            "A value does not fit the type that the table is written with.",
+            f"{_unfitting(table, schema)} does not fit the type that the table is written with.",
             why=str(error),
             fix="Convert its column to a text, a decimal or a float first, or leave it out.",
         ) from error
+
+
+def _unfitting(table: pa.Table, schema: pa.Schema) -> str:
+    """Which column holds a value that cannot be cast."""
+    for name in schema.names:
+        try:
+            table.column(name).cast(schema.field(name).type)
+        except pa.ArrowInvalid:
+            return f"Column {name!r} ({table.schema.field(name).type}): a value"
+    return "A value"
 
 
 def common_schema(schema: pa.Schema) -> pa.Schema:
@@ -368,11 +384,11 @@ def common_schema(schema: pa.Schema) -> pa.Schema:
 
 def _common_type(kind: pa.DataType) -> pa.DataType:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_unsigned_integer(kind):
-        wider = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32()}
+    if pa.types.is_unsigned_integer(kind) or pa.types.is_float16(kind):
+        wider = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.float16(): pa.float32()}
         return wider.get(kind, pa.int64())
-    if pa.types.is_float16(kind):
-        return pa.float32()
+    if pa.types.is_decimal(kind) and kind.precision <= _MOST_DIGITS:
+        return pa.decimal128(kind.precision, kind.scale)
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", tz="UTC" if kind.tz else None)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):

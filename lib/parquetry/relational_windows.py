@@ -46,7 +46,15 @@ def later_rows(frame: Any, keys: Sequence[str], order: Sequence[str], *, keep: s
     return frame.with_columns(there.alias("there")).filter(nw.col("there") > 1).select(ROW)
 
 
-def filled_rows(frame: Any, keys: Sequence[str], order: Sequence[str], values: Sequence[str], *, forward: bool) -> Any:
+def filled_rows(
+    frame: Any,
+    keys: Sequence[str],
+    order: Sequence[str],
+    values: Sequence[str],
+    *,
+    forward: bool,
+    limit: int | None = None,
+) -> Any:
     """The rows in which a null can be filled, with every value's column filled.
 
     Parameters
@@ -56,6 +64,8 @@ def filled_rows(frame: Any, keys: Sequence[str], order: Sequence[str], values: S
     keys, order, values : sequence of str
     forward : bool
         Fill with the last value before in order; else with the first one after.
+    limit : int, default None
+        At most so many rows on from the value; None for any number.
 
     Returns
     -------
@@ -65,9 +75,12 @@ def filled_rows(frame: Any, keys: Sequence[str], order: Sequence[str], values: S
     import narwhals as nw
 
     if frame.implementation.is_dask():
-        return _in_partitions(frame, keys, _Filled(tuple(keys), (*order, ROW), tuple(values), forward))
+        return _in_partitions(frame, keys, _Filled(tuple(keys), (*order, ROW), tuple(values), forward, limit))
     way: Any = "forward" if forward else "backward"
-    window = {f"filled_{v}": nw.col(v).fill_null(strategy=way).over(*keys, order_by=[*order, ROW]) for v in values}
+    window = {
+        f"filled_{v}": nw.col(v).fill_null(strategy=way, limit=limit).over(*keys, order_by=[*order, ROW])
+        for v in values
+    }
     found = [nw.col(v).is_null() & ~nw.col(f"filled_{v}").is_null() for v in values]
     return (
         frame.with_columns(**window)
@@ -104,6 +117,7 @@ class _Filled:
     order: tuple[str, ...]
     values: tuple[str, ...]
     forward: bool
+    limit: int | None = None
 
     def __call__(self, frame: Any) -> Any:
         table, starts, ends = _sorted(frame, self.keys, self.order)
@@ -117,6 +131,8 @@ class _Filled:
             else:
                 source = np.minimum.accumulate(np.where(known, rows, len(rows))[::-1])[::-1]
                 inside = source < ends
+            if self.limit is not None:
+                inside &= np.abs(rows - source) <= self.limit
             columns[name] = table.column(name).take(pa.array(source, mask=~inside))
             useful |= inside & ~known
         return _as_frame(pa.table(columns).filter(pa.array(useful)))

@@ -201,7 +201,9 @@ def test_rows_without_a_key_or_an_order(run: Run) -> None:
     assert values(run(rows, {"duplicates": {"by": ["k"], "order": ["o"], "missing_keys": "keep"}}), "i") == [1, 2, 3]
     ties = {"duplicates": {"by": ["k"], "order": ["o"], "keep": "last", "missing_keys": "equal"}}
     assert values(run(rows, ties), "i") == [0, 3]  # of equal order the later row of the data is the last
-    with pytest.raises(DegenerateColumn, match=r"a key of k is missing, first in .*part-0.parquet .*row 1\."):
+    with pytest.raises(
+        DegenerateColumn, match=r"step 1 \(duplicates\): A key of k is missing, first in .*part-0.parquet .*row 1\."
+    ):
         run(rows, {"duplicates": {"by": ["k"]}})
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
 
 import parquetry as pqy
-from parquetry.foundation.cleaning.recipe import KINDS, Recipe
+from parquetry.errors import BadValue
+from parquetry.foundation.cleaning.recipe import KINDS
 
 STEPS: list[Any] = [
     {"mark_missing": {"columns": ["temp"], "values": [-200]}},
@@ -19,9 +23,10 @@ STEPS: list[Any] = [
     {"units": {"columns": {"temp": {"factor": 1.8, "offset": 32, "to": "fahrenheit"}}}},
     {"dates": {"columns": ["seen"], "format": "%d.%m.%Y %H:%M", "timezone": "Europe/Berlin",
                "ambiguous": "earliest", "parts": ["month"]}},
-    {"missing": {"columns": ["temp"], "fill": "forward", "by": ["city"], "order": ["seen"], "indicator": True}},
-    {"missing": {"columns": ["place"], "fill": "backward", "by": ["city", "flag"], "order": ["seen", "temp"],
-                 "missing_keys": "equal"}},
+    {"missing": {"columns": ["temp"], "fill": "forward", "by": ["city"], "order": ["seen"], "limit": 2,
+                 "indicator": True}},
+    {"missing": {"columns": ["place"], "fill": "backward", "by": ["city", "flag"],
+                 "order": ["seen", {"column": "temp", "descending": True}], "missing_keys": "equal"}},
     {"missing": {"columns": ["weight"], "fill": "median"}},
     {"missing": {"columns": ["temp", "fahrenheit"], "fill": "mean"}},
     {"missing": {"columns": ["place"], "fill": "mode"}},
@@ -31,7 +36,8 @@ STEPS: list[Any] = [
     {"outliers": {"columns": ["weight"], "method": "iqr", "action": "flag"}},
     "duplicates",
     {"duplicates": {"by": ["city", "seen"], "keep": "none"}},
-    {"duplicates": {"by": ["id"], "order": ["seen"], "keep": "last", "missing_keys": "keep"}},
+    {"duplicates": {"by": ["id"], "order": [{"column": "city", "descending": True}], "keep": "last",
+                    "missing_keys": "keep"}},
     {"categories": {"columns": ["place"], "top": 3}},
     {"rename": {"columns": {"city": "town"}}},
     {"drop": {"columns": ["flag"]}},
@@ -70,37 +76,97 @@ def test_all_steps_on_every_engine(
     local: Any, dask_engine: Any, spark_engine: Any, write_parquet: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("parquetry.reduction.BUNDLE_BYTES", 20_000)  # several bundles of several row groups
+    monkeypatch.setattr("parquetry.relational_order.RANGE_BYTES", 3_000)  # several ranges of what keyed steps find
     assert {next(iter(s)) if isinstance(s, dict) else s for s in STEPS} == set(KINDS)
     data = pqy.open_dataset(write_parquet(rows(), files=2, row_group_size=120))
-    new = pqy.open_dataset(write_parquet(rows(300, seed=1), "new", files=2, row_group_size=75))
     found = {}
     for engine in (local, dask_engine, spark_engine):
         out = tmp_path / engine.name
-        first = pqy.clean(data, STEPS, to=out / "train", engine=engine)
-        # New data go through all that is learned but the last; the windows are two of the five.
-        learned: Any = first.recipe.learned
-        Recipe(first.recipe.steps[:15], learned[:15], first.recipe.columns).save(out / "learned.yaml")
-        runs = [(first, data)]
-        if engine is not spark_engine:  # nothing runs there that the first table did not go through
-            runs.append((pqy.clean(new, out / "learned.yaml", to=out / "new", engine=engine), new))
-            assert runs[1][0].recipe.learned == learned[:15]
-        names = {"learned.yaml", *(f"{n}{end}" for n in ("train", "new")[: len(runs)] for end in ("", ".dropped"))}
-        assert {p.name for p in out.iterdir()} == names
-        for done, source in runs:
-            assert done.dropped is not None
-            assert done.rows_in == source.num_rows == done.dataset.num_rows + done.dropped.num_rows
-        shown = [(read(done.dataset), read(done.dropped), done.summary()) for done, _ in runs]
-        found[engine.name] = (shown, (out / "learned.yaml").read_text())
+        done = pqy.clean(data, STEPS, to=out / "train", engine=engine)
+        assert {p.name for p in out.iterdir()} == {"train", "train.dropped"}
+        assert done.dropped is not None
+        assert done.rows_in == data.num_rows == done.dataset.num_rows + done.dropped.num_rows
+        found[engine.name] = (read(done.dataset), read(done.dropped), done.summary(), done.recipe.to_yaml())
     ours = found["local"]
-    steps = ours[0][0][2]["steps"]
+    steps = ours[2]["steps"]
     assert all(step["rows_dropped"] for step in steps if step["step"].split()[1] in ("filter", "duplicates"))
     assert all(step["rows_touched"] for step in steps[:4] + steps[5:11])
     for name in ("dask", "spark"):
-        assert found[name][1] == ours[1], name
-        for mine, theirs in zip(ours[0], found[name][0], strict=False):
-            assert mine[0].equals(theirs[0]), name
-            assert mine[1].equals(theirs[1]), name
-            assert mine[2] == theirs[2], name
+        for mine, theirs in zip(ours, found[name], strict=True):
+            assert mine == theirs, name
+
+
+NEW_STEPS: list[Any] = [
+    {"mark_missing": {"values": [-200]}},
+    {"text": {"columns": ["city"], "unicode": "NFKC", "strip": True, "case": "lower"}},
+    {"missing": {"columns": ["temp"], "fill": "mean", "indicator": True}},
+    {"missing": {"columns": ["place"], "fill": "mode"}},
+    {"missing": {"drop": "columns"}},
+    {"outliers": {"columns": ["temp"], "method": "quantile", "action": "clip"}},
+    {"categories": {"columns": ["place", "weight"], "min_share": 0.1}},
+    {"duplicates": {"by": "id", "order": {"column": "temp", "descending": True}, "missing_keys": "keep"}},
+]
+
+
+def test_what_was_learned_is_applied_to_new_data_on_every_engine(
+    local: Any, dask_engine: Any, spark_engine: Any, write_parquet: Any, tmp_path: Path
+) -> None:
+    data = write_parquet(rows(300, seed=2))
+    pqy.clean(data, NEW_STEPS, to=tmp_path / "first", engine=local).recipe.save(tmp_path / "learned.yaml")
+    strange = rows(200, seed=3).set_column(2, "place", pa.array(["elsewhere", None] * 125))
+    new = write_parquet(strange, "new", row_group_size=70)
+    wrong = [{"rename": {"columns": {"id": "key"}}}, {"types": {"columns": {"key": "integer"}}}]
+    found, said = {}, set()
+    for engine in (local, dask_engine, spark_engine):
+        done = pqy.clean(new, tmp_path / "learned.yaml", to=tmp_path / engine.name, engine=engine)
+        assert done.dropped is not None
+        found[engine.name] = (read(done.dataset), read(done.dropped), done.summary(), done.recipe.to_yaml())
+        with pytest.raises(BadValue, match=r"^step 2 \(types\): Column 'key' holds 'x'.*part-0.*row \d+\.") as error:
+            pqy.clean(new, wrong, to=tmp_path / "none", engine=engine)
+        said.add(str(error.value))
+    ours = found["local"]
+    assert ours[2]["steps"][6]["unseen"]["place"] == 125
+    assert all(step["rows_touched"] or step["rows_dropped"] for step in ours[2]["steps"][:4] + ours[2]["steps"][5:])
+    assert found["dask"] == ours
+    assert found["spark"] == ours
+    assert len(said) == 1
+
+
+def kinds(n: int = 120) -> pa.Table:
+    """A column of each type, with gaps."""
+    rng = np.random.default_rng(7)
+    counts = rng.integers(0, 100, n)
+    times = np.datetime64("2024-03-31T00:30", "ms") + counts.astype("timedelta64[h]")
+    zoned = pa.array(times).cast(pa.timestamp("ns", tz="America/New_York"))
+    columns = {
+        **{f"{kind}": pa.array(counts).cast(kind) for kind in (pa.int8(), pa.uint16(), pa.uint64(), pa.float32())},
+        "money": pa.array([Decimal(int(v)) / 8 for v in counts], pa.decimal128(18, 3)),
+        "yes": pa.array(counts % 2 == 0),
+        "coded": pa.array([f"tè {v}" for v in counts]).dictionary_encode(),
+        "bytes": pa.array([str(v).encode() for v in counts]),
+        "day": pa.array(times.astype("datetime64[D]")),
+        "local": pa.array(times),
+        "zoned": zoned,
+    }
+    holes = {name: pc.if_else(pa.array(rng.random(n) < 0.5), column, None) for name, column in columns.items()}
+    order = pa.array([Decimal(int(v)) / 4 for v in rng.integers(-9, 9, n)], pa.decimal128(9, 2))
+    return pa.table({"k": rng.integers(0, 5, n), "o": order, **holes})
+
+
+def test_values_of_every_type_are_filled_on_every_engine(
+    local: Any, dask_engine: Any, spark_engine: Any, write_parquet: Any, tmp_path: Path
+) -> None:
+    data = write_parquet(kinds(), row_group_size=25)
+    order = {"column": "o", "descending": True}
+    step = {"missing": {"fill": "backward", "by": "k", "order": order, "limit": 2}}
+    found = {e.name: read(pqy.clean(data, [step], to=tmp_path / e.name, engine=e).dataset)
+             for e in (local, dask_engine, spark_engine)}  # fmt: skip
+    frame = kinds().select(["k", "o", "int8"]).to_pandas().sort_values("o", ascending=False, kind="stable")
+    theirs = frame.groupby("k")["int8"].bfill(limit=2).sort_index()
+    assert found["local"].column("int8").to_pandas().equals(theirs)
+    assert all(column.null_count < 40 for column in found["local"].columns)
+    assert found["dask"].equals(found["local"])
+    assert found["spark"].equals(found["local"])
 
 
 def read(data: Any) -> pa.Table:

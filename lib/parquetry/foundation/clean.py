@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from parquetry import storage
-from parquetry.commit import ROWS_A_GROUP, CommittedWrite, Part, PartWriter, common_schema
+from parquetry.commit import ROWS_A_GROUP, CommittedWrite, Part, PartWriter, common_schema, storable
 from parquetry.dataset import Block, Dataset, open_dataset
 from parquetry.engine import borrowed_engine
-from parquetry.errors import BadParameter, ParquetryError
+from parquetry.errors import BadParameter, ParquetryError, WrongColumnType
 from parquetry.foundation.cleaning.chain import Chain, Outcome, Tally
 from parquetry.foundation.cleaning.learning import prepare, scratch_folder
 from parquetry.foundation.cleaning.recipe import Recipe
@@ -106,16 +106,19 @@ def clean(
     BadRecipe
         With everything that is wrong: unknown steps, parameters and columns, types that a step
         does not take, or a recipe learned on other columns. Before any work.
+    WrongColumnType
+        The rows that come out, or are dropped, have a type that no table can hold. Before any work.
     BadValue, DegenerateColumn, TooManyCategories, NonFiniteValues
         A value cannot be read as a step demands; nothing can be learned; a key is missing.
-    TooBigForOneNode
-        What a keyed step found (8 bytes for each dropped row; the filled values) is sorted on one
-        worker, and does not fit it.
+    TaskFailed
+        A step has met what it was not made for. Every error of a step names it, by number and name.
     """
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     found, path = Recipe.of(recipe), os.fspath(to).rstrip("/")
-    found.check(common_schema(dataset.schema), dataset.uri)
+    schema = found.check(common_schema(dataset.schema), dataset.uri)
     dataset.require_rows()
+    if not any(step.learns and step.touches(schema) is None for step in found.steps):
+        storable(schema)  # else it is learned which columns there will be
     output = CommittedWrite(path, mode)
     beside = _beside(path, dropped, found, dataset, mode)
     with borrowed_engine(engine) as running, scratch_folder(path, output.token) as scratch:
@@ -140,6 +143,12 @@ def _beside(
         raise BadParameter(
             f"Column {taken[0]!r} has the name of one that tells where a dropped row was.", fix="Rename it first."
         )
+    try:
+        storable(_dropped_schema(dataset))
+    except WrongColumnType as error:
+        raise WrongColumnType(
+            f"Dropped rows are kept as they came in. {error.fact}", fix="Pass dropped=False (--no-dropped)."
+        ) from error
     return CommittedWrite(place, mode)
 
 

@@ -16,7 +16,6 @@ from parquetry.foundation.cleaning.step import (
     ColumnStep,
     Context,
     Step,
-    array_of,
     is_real,
     is_text,
     mask_of,
@@ -80,7 +79,7 @@ class Numbers(ColumnStep):
 
     def apply(self, table: pa.Table, context: Context) -> pa.Table:
         for name in self.columns:
-            column = array_of(table, name)
+            column = context.column(table, name)
             new, failed = self._read(column)
             settle_failures(context, name, column, failed, self.on_failure, "no such number")
             context.changed(name, mask_of(column.is_valid()))
@@ -186,7 +185,7 @@ class Units(Step):
 
     def apply(self, table: pa.Table, context: Context) -> pa.Table:
         for name, unit in self.columns.items():
-            column = array_of(table, name)
+            column = context.column(table, name)
             values = column.cast(pa.float64(), safe=False)
             new = pc.add(pc.multiply(values, unit.factor), unit.offset)
             if unit.to is None:

@@ -15,7 +15,6 @@ from parquetry.foundation.cleaning.step import (
     Context,
     Mask,
     Step,
-    array_of,
     differs,
     is_text,
     mask_of,
@@ -48,7 +47,8 @@ class Types(Step):
     Blanks around a text do not count, and a text of blanks alone is a missing value. Whole
     numbers may end in ``.0``; 2.5 is none. Truth values are true/false, t/f, yes/no, y/n, 1/0 in
     any case. Dates are ISO (``2026-01-31``; timestamps may add ``T12:30:00``): other formats are
-    the ``dates`` step's, thousands marks, currencies and units the ``numbers`` step's.
+    the ``dates`` step's, thousands marks, currencies and units the ``numbers`` step's. Durations
+    and times of the day become seconds (or, times, text): no table can hold them as they are.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Types(Step):
 
     def apply(self, table: pa.Table, context: Context) -> pa.Table:
         for name, to in self.columns.items():
-            column = array_of(table, name)
+            column = context.column(table, name)
             way = _way(column.type, to)
             if way is None:
                 continue
@@ -100,6 +100,8 @@ def _way(kind: pa.DataType, to: str) -> Callable[[pa.Array], Converted] | None:
     if is_text(kind):
         return _FROM_TEXT[to]
     temporal = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
+    if pa.types.is_time(kind) or pa.types.is_duration(kind):
+        return _spans(kind).get(to)
     if to == "text":
         return _whole_cast(pa.string()) if is_numeric(kind) or temporal else None
     if to in ("date", "timestamp"):
@@ -116,9 +118,36 @@ def _whole_cast(to: pa.DataType) -> Callable[[pa.Array], Converted]:
     def cast(column: pa.Array) -> Converted:
         if pa.types.is_boolean(column.type) and not pa.types.is_string(to):
             column = column.cast(pa.uint8())
+        if pa.types.is_string(to):
+            column = nulled(column, missing_in(column))  # NaN is no text
+        elif pa.types.is_decimal(column.type):
+            column = column.cast(pa.string())  # by its digits: Arrow's own cast is off in the last bit
         return column.cast(to, safe=False), np.zeros(len(column), dtype=np.bool_)
 
     return cast
+
+
+def _spans(kind: pa.DataType) -> dict[str, Callable[[pa.Array], Converted]]:
+    """How a time of day or a duration is converted: by its seconds."""
+    a_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+
+    def counted(column: pa.Array) -> pa.Array:
+        return (column.cast(pa.int32()) if pa.types.is_time32(kind) else column).cast(pa.int64())
+
+    def number(column: pa.Array) -> Converted:
+        values = pc.divide(counted(column).cast(pa.float64(), safe=False), float(a_second))
+        return values, np.zeros(len(column), dtype=np.bool_)
+
+    def integer(column: pa.Array) -> Converted:
+        count = counted(column)
+        seconds = pc.divide(count, a_second)
+        whole = mask_of(pc.equal(pc.multiply(seconds, a_second), count))
+        return nulled(seconds, ~whole), ~whole & mask_of(count.is_valid())
+
+    ways: dict[str, Callable[[pa.Array], Converted]] = {"number": number, "integer": integer}
+    if pa.types.is_time(kind):
+        ways["text"] = _whole_cast(pa.string())
+    return ways
 
 
 def _to_integer(column: pa.Array) -> Converted:

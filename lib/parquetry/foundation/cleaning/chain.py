@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from parquetry.commit import common_schema, fitted
 from parquetry.dataset import Block
-from parquetry.errors import EmptyDataset
-from parquetry.foundation.cleaning.keyed import Patch, row_numbers
-from parquetry.foundation.cleaning.step import ROWS_A_BLOCK, Context, Learned, Step
+from parquetry.errors import EmptyDataset, WrongColumnType
+from parquetry.foundation.cleaning.keyed import row_numbers
+from parquetry.foundation.cleaning.step import ROWS_A_BLOCK, Context, Learned, Step, called, step_errors
 from parquetry.reduction import Reduction, merge_optional
+from parquetry.relational_order import NumberedRows
 from parquetry.view import Batch, View
 
 Tally = Counter[tuple[str, str]]
@@ -32,13 +33,14 @@ class Link:
         Its place in the recipe, from 0.
     step : Step
     learned : dict
-    patch : Patch or None, default None
+    patch : NumberedRows or None, default None
+        What a keyed step has found.
     """
 
     number: int
     step: Step
     learned: Learned
-    patch: Patch | None = None
+    patch: NumberedRows | None = None
 
 
 @dataclass
@@ -79,12 +81,13 @@ class Chain:
 
     def __call__(self, table: pa.Table, block: Block, rows: npt.NDArray[np.int64]) -> Outcome:
         """Run the steps over rows of a block, given their positions in it."""
-        given = table = fitted(table, common_schema(table.schema))
+        given = table = _common(table, block)
         numbers, places = row_numbers(block, rows), np.arange(len(rows))
         dropped, tallies = [], {}
         for link in self.links:
             context = Context(link.learned, len(numbers), block, numbers, _part(link.patch, numbers))
-            table = link.step.apply(table, context)
+            with step_errors(called(link.number, link.step.kind), block, context):
+                table = link.step.apply(table, context)
             tally = context.counts
             tally["rows_in", ""] += len(numbers)
             keep = context.keep
@@ -130,10 +133,44 @@ class Chain:
         return Chain(tuple(reversed(kept))), chosen
 
 
-def _part(patch: Patch | None, numbers: npt.NDArray[np.int64]) -> pa.Table | None:
+def _common(table: pa.Table, block: Block) -> pa.Table:
+    """The rows in types that every engine knows."""
+    try:
+        return fitted(table, common_schema(table.schema))
+    except WrongColumnType as error:
+        raise WrongColumnType(f"{block.where}: {error.fact}", why=error.why, fix=error.fix) from error
+
+
+def _part(patch: NumberedRows | None, numbers: npt.NDArray[np.int64]) -> pa.Table | None:
     if patch is None or not len(numbers):
         return None
     return patch.between(int(numbers[0]), int(numbers[-1]))
+
+
+class OfStep(Reduction[Any, Any]):
+    """A reduction that a step has asked for: its errors name the step.
+
+    Parameters
+    ----------
+    reduction : Reduction
+    step : str
+        As :func:`called` has it.
+    """
+
+    def __init__(self, reduction: Reduction[Any, Any], step: str) -> None:
+        self.reduction, self.step = reduction, step
+
+    def partial(self, batch: Batch) -> Any:
+        with step_errors(self.step, batch.block):
+            return self.reduction.partial(batch)
+
+    def merge(self, left: Any, right: Any) -> Any:
+        with step_errors(self.step):
+            return self.reduction.merge(left, right)
+
+    def finish(self, state: Any) -> Any:
+        with step_errors(self.step):
+            return self.reduction.finish(state)
 
 
 class Behind(Reduction[list[Any], list[Any]]):
@@ -142,13 +179,13 @@ class Behind(Reduction[list[Any], list[Any]]):
     Parameters
     ----------
     chain : Chain
-    parts : sequence of (Reduction, View)
+    parts : sequence of (OfStep, View)
         The view says which columns of the chain's output are X.
     """
 
     label = "learn"
 
-    def __init__(self, chain: Chain, parts: Sequence[tuple[Reduction[Any, Any], View]]) -> None:
+    def __init__(self, chain: Chain, parts: Sequence[tuple[OfStep, View]]) -> None:
         self.chain, self.parts = chain, tuple(parts)
 
     def partial(self, batch: Batch) -> list[Any]:
@@ -170,6 +207,8 @@ class Behind(Reduction[list[Any], list[Any]]):
     def finish(self, state: list[Any]) -> list[Any]:
         if any(s is None for s in state):
             raise EmptyDataset(
-                "No row is left to learn from.", why="The steps before have dropped them all.", fix="Mend the recipe."
+                f"{self.parts[0][0].step}: no row is left to learn from.",
+                why="The steps before have dropped them all.",
+                fix="Mend the recipe.",
             )
         return [reduction.finish(s) for (reduction, _), s in zip(self.parts, state, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +15,6 @@ from parquetry.foundation.cleaning.step import (
     Context,
     Mask,
     Step,
-    array_of,
     is_text,
     mask_of,
     missing_in,
@@ -194,7 +194,7 @@ class Filter(Step):
         return tuple(c.column for c in self.where)
 
     def apply(self, table: pa.Table, context: Context) -> pa.Table:
-        found = [condition.holds(array_of(table, condition.column)) for condition in self.where]
+        found = [condition.holds(context.column(table, condition.column)) for condition in self.where]
         context.keep = (np.logical_and if self.match == "all" else np.logical_or).reduce(found)
         return table
 
@@ -208,7 +208,8 @@ def _value(value: Any, kind: pa.DataType) -> pa.Scalar:
     if isinstance(value, (int, float)):
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
             raise TypeError("a number is compared with what is none")
-        return pa.scalar(value)
+        # A decimal is compared by its digits: 99.99 is no float.
+        return pa.scalar(Decimal(str(value)) if pa.types.is_decimal(kind) else value)
     return pa.scalar(value, kind)
 
 

@@ -18,7 +18,6 @@ from parquetry.foundation.cleaning.step import (
     ColumnStep,
     Context,
     Mask,
-    array_of,
     differs,
     is_text,
     mask_of,
@@ -115,7 +114,7 @@ class Dates(ColumnStep):
 
     def apply(self, table: pa.Table, context: Context) -> pa.Table:
         for name in self.columns:
-            column = array_of(table, name)
+            column = context.column(table, name)
             times = self._read(name, column, context) if is_text(column.type) else _timestamps(column)
             wall, instant = self._clocked(name, times)
             new = wall.cast(pa.date32(), safe=False) if self.to == "date" else instant

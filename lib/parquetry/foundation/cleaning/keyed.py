@@ -13,16 +13,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
+from pydantic import BaseModel, ConfigDict, field_validator, model_serializer, model_validator
 
-from parquetry.dataset import Block, Dataset
+from parquetry.dataset import Block
 from parquetry.foundation.cleaning.step import (
     ROWS_A_BLOCK,
     ColumnStep,
@@ -46,7 +45,33 @@ _SIP_KEYS = ("parquetry--key-1", "parquetry--key-2")  # of 16 bytes
 _STARTS = (np.uint64(0x243F6A8885A308D3), np.uint64(0x13198A2E03707344))  # digits of pi
 _NULLS = (np.uint64(0xA4093822299F31D0), np.uint64(0x082EFA98EC4E6C89))
 _TOP_BIT = np.uint64(1 << 63)
+_DIGITS = 18  # of a decimal that fits 64 bits
+_COMPLEMENT = bytes(range(255, -1, -1))
 Hashes = npt.NDArray[np.uint64]
+
+
+class Order(BaseModel):
+    """A column that gives an order, written ``when`` or ``{column: when, descending: true}``.
+
+    Parameters
+    ----------
+    column : str
+    descending : bool, default False
+        The largest first. Rows without a value come before all others either way.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    column: str
+    descending: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, given: Any) -> Any:
+        return {"column": given} if isinstance(given, str) else given
+
+    @model_serializer
+    def _written(self) -> str | dict[str, Any]:
+        return {"column": self.column, "descending": True} if self.descending else self.column
 
 
 class KeyedStep(Step):
@@ -54,16 +79,27 @@ class KeyedStep(Step):
 
     Parameters
     ----------
-    by : list of str
-    order : list of str, default ()
-        Rows of equal order stand as in the data; those without an order come before all others.
+    by : list of str, or one
+    order : list of columns, or one, default ()
+        Each a name, or ``{column: name, descending: true}``. Rows of equal order stand as in the
+        data; those without an order come before all others.
     missing_keys : {"fail", "keep", "equal"}, default "fail"
         What becomes of a row without one of its keys.
     """
 
     by: tuple[str, ...] = ()
-    order: tuple[str, ...] = ()
+    order: tuple[Order, ...] = ()
     missing_keys: Literal["fail", "keep", "equal"] = "fail"
+
+    @field_validator("by", "order", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        return (given,) if isinstance(given, (str, dict)) else given
+
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """The columns that give the order."""
+        return tuple(o.column for o in self.order)
 
     def values(self, schema: pa.Schema) -> tuple[str, ...]:
         """The columns whose values are filled."""
@@ -75,14 +111,15 @@ class KeyedStep(Step):
 
     def key_problems(self, schema: pa.Schema) -> Iterator[str]:
         """What is wrong with keys and order."""
-        yield from unknown((*self.by, *self.order), schema)
-        yield from twice((*self.by, *self.order))
+        yield from unknown((*self.by, *self.ordered), schema)
+        yield from twice((*self.by, *self.ordered))
         for name in present(self.by, schema):
             if pa.types.is_nested(schema.field(name).type):
                 yield f"column {name!r} is {schema.field(name).type}, which is no key; name the columns with by"
-        for name in present(self.order, schema):
+        for name in present(self.ordered, schema):
             kind = schema.field(name).type
-            if pa.types.is_nested(kind) or pa.types.is_decimal(kind) or pa.types.is_binary(kind):
+            long = pa.types.is_decimal(kind) and kind.precision > _DIGITS
+            if pa.types.is_nested(kind) or pa.types.is_binary(kind) or long:
                 yield f"column {name!r} is {kind}, which gives no order; cast it first"
 
 
@@ -94,6 +131,11 @@ class KeyedColumns(ColumnStep, KeyedStep):
         """Where the values come from."""
         return "forward"
 
+    @property
+    def most(self) -> int | None:
+        """How many rows on a value goes at most."""
+        return None
+
     def problems(self, schema: pa.Schema) -> Iterator[str]:
         yield from super().problems(schema)
         yield from self.key_problems(schema)
@@ -102,7 +144,7 @@ class KeyedColumns(ColumnStep, KeyedStep):
         return self.chosen(schema)
 
     def window(self, frame: Any, order: Sequence[str], values: Sequence[str]) -> Any:
-        return filled_rows(frame, KEYS, order, values, forward=self.direction == "forward")
+        return filled_rows(frame, KEYS, order, values, forward=self.direction == "forward", limit=self.most)
 
 
 class Duplicates(KeyedStep):
@@ -112,8 +154,8 @@ class Duplicates(KeyedStep):
     ----------
     by : list of str, default None
         None compares whole rows, missing values being equal.
-    order : list of str, default ()
-        Without it the order is that of the data.
+    order : list of columns, default ()
+        See :class:`KeyedStep`; without it the order is that of the data.
     keep : {"first", "last", "none"}, default "first"
     missing_keys : {"fail", "keep", "equal"}, default "fail"
         A row without a key fails, is no duplicate, or is one of those without that key.
@@ -144,7 +186,7 @@ class Duplicates(KeyedStep):
         assert isinstance(whole, Duplicates)  # noqa: S101 (for the type checker)
         if not whole.by:
             yield "by names no column"
-        order = [c for c in self.order if self.by is not None or c not in schema.names]
+        order = [o for o in self.order if self.by is not None or o.column not in schema.names]
         yield from whole.model_copy(update={"order": tuple(order)}).key_problems(schema)
 
     def touches(self, schema: pa.Schema) -> tuple[str, ...] | None:
@@ -157,35 +199,6 @@ class Duplicates(KeyedStep):
         if context.patch is not None:
             context.keep = ~np.isin(context.numbers, context.patch.column(ROW).to_numpy())
         return table
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A committed patch, read by the range of row numbers.
-
-    Parameters
-    ----------
-    filesystem : pyarrow.fs.FileSystem
-    paths : tuple of str
-    """
-
-    filesystem: pafs.FileSystem
-    paths: tuple[str, ...]
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> Patch:
-        """The patch that a dataset in order of row numbers holds."""
-        return cls(dataset.filesystem, tuple(dict.fromkeys(b.path for b in dataset.blocks)))
-
-    def between(self, low: int, high: int) -> pa.Table | None:
-        """Its rows from one number to another, both included."""
-        import pyarrow.dataset as pads
-
-        if not self.paths:
-            return None
-        chosen = (pads.field(ROW) >= low) & (pads.field(ROW) <= high)
-        files = pads.dataset(list(self.paths), filesystem=self.filesystem, format="parquet")
-        return files.to_table(filter=chosen, use_threads=False)
 
 
 def row_numbers(block: Block, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -212,8 +225,9 @@ def staged(step: KeyedStep, table: pa.Table, numbers: npt.NDArray[np.int64]) -> 
         without |= missing_in(key)
     columns: dict[str, Any] = {name: _hashes(keys, table.num_rows, i) for i, name in enumerate(KEYS)}
     columns[ROW] = pa.array(numbers)
-    for i, name in enumerate(step.order):
-        columns[f"order{i}_known"], columns[f"order{i}"] = _ordered(array_of(table, name))
+    for i, order in enumerate(step.order):
+        known, values = _ordered(array_of(table, order.column))
+        columns[f"order{i}_known"], columns[f"order{i}"] = known, _turned(values) if order.descending else values
     for i, name in enumerate(step.values(table.schema)):
         column = array_of(table, name)
         columns[f"value{i}"] = nulled(column, missing_in(column))
@@ -242,9 +256,23 @@ def _ordered(column: pa.Array) -> tuple[pa.Array, pa.Array]:
     return known, pa.array(np.where(missing, 0, _whole(column)))
 
 
+def _turned(values: pa.Array) -> pa.Array:
+    """Values whose order is the opposite one."""
+    if not is_text(values.type):
+        return pa.array(~values.to_numpy(zero_copy_only=False))
+    # Text is in order of its bytes on every engine: so is its complement, if what is longer then comes first.
+    encoded = values.dictionary_encode()
+    turned = [v.encode().translate(_COMPLEMENT).hex() + "g" for v in encoded.dictionary.to_pylist()]
+    return pa.array(turned, pa.string()).take(encoded.indices)
+
+
 def _whole(column: pa.Array) -> npt.NDArray[np.int64]:
-    """Whole numbers, booleans, dates and timestamps as int64, null as 0."""
+    """Whole numbers, booleans, dates and timestamps as int64, null as 0; decimals by their digits."""
     kind = column.type
+    if pa.types.is_decimal(kind):
+        column = column.fill_null(0)
+        digits = np.frombuffer(column.buffers()[1], dtype=np.int64)  # each of 128 bits, the lower ones first
+        return digits[2 * column.offset : 2 * (column.offset + len(column)) : 2].copy()
     if pa.types.is_date32(kind) or pa.types.is_time32(kind):
         column = column.cast(pa.int32())
     column = column.cast(pa.int64()).fill_null(0)
@@ -268,12 +296,7 @@ def _bits(key: pa.Array, stream: int) -> Hashes:
     if pa.types.is_floating(kind):
         values = key.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
         return np.asarray(values + 0.0, dtype=np.float64).view(np.uint64)  # one zero
-    if (
-        pa.types.is_integer(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_date32(kind)
-        or pa.types.is_timestamp(kind)
-    ):
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
         return _whole(key).view(np.uint64)
     from pandas.util import hash_array
 

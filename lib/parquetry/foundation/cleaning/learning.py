@@ -14,13 +14,13 @@ from parquetry import storage
 from parquetry.commit import CommittedWrite, Part, PartWriter, common_schema
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.errors import DegenerateColumn
-from parquetry.fitting import run_pass, together
-from parquetry.foundation.cleaning.chain import Behind, Chain, Link
-from parquetry.foundation.cleaning.keyed import KeyedStep, Patch, order_columns, staged
+from parquetry.fitting import Asking, Pass, run_pass, together
+from parquetry.foundation.cleaning.chain import Behind, Chain, Link, OfStep
+from parquetry.foundation.cleaning.keyed import KeyedStep, order_columns, staged
 from parquetry.foundation.cleaning.recipe import Recipe, bad_recipe
-from parquetry.foundation.cleaning.step import ROWS_A_BLOCK, Step
+from parquetry.foundation.cleaning.step import ROWS_A_BLOCK, Step, called, step_errors
 from parquetry.reduction import Bundle, bundles
-from parquetry.relational import write_sorted
+from parquetry.relational_order import NumberedRows, write_numbered
 from parquetry.relational_windows import ROW
 from parquetry.view import View
 
@@ -54,7 +54,8 @@ def prepare(recipe: Recipe, data: Dataset, engine: Engine, scratch: str) -> tupl
         recipe = recipe.with_step(i, recipe.steps[i].remembered(schema), values)
         patch = None
         if isinstance(step, KeyedStep) and step.keyed:
-            patch = _patch(step, schema, chain, data, engine, f"{scratch}/step-{i + 1}")
+            with step_errors(called(i, step.kind)):
+                patch = _patch(step, schema, chain, data, engine, f"{scratch}/step-{i + 1}")
         chain = Chain((*chain.links, Link(i, step, values, patch)))
         schema = step.schema_after(schema, values)
     return recipe, chain
@@ -74,7 +75,7 @@ def scratch_folder(to: str, token: str) -> Iterator[str]:
 
 def _require_sound(recipe: Recipe, i: int, schema: pa.Schema) -> None:
     """What was sound before may not be so now: a column may have been dropped for what the data holds."""
-    found = [f"step {i + 1} ({recipe.steps[i].kind}): {p}" for p in recipe.steps[i].problems(schema)]
+    found = [f"{called(i, recipe.steps[i].kind)}: {p}" for p in recipe.steps[i].problems(schema)]
     if found:
         raise bad_recipe("After the steps before, the recipe", found)
 
@@ -109,7 +110,7 @@ def _learn(
     wanted = [name for _, step, schema in group for name in step.learns_from(schema)]
     shorter, columns = chain.needed(common_schema(data.schema), wanted)
     outer = View(data, columns)
-    asking = together([step.learn(schema) for _, step, schema in group])
+    asking = together([_asked(step.learn(schema), called(i, step.kind)) for i, step, schema in group])
     label = f"clean-learn-{'+'.join(dict.fromkeys(step.kind for _, step, _ in group))}"
     answers: list[Any] | None = None
     with threadpool_limits(1):
@@ -126,10 +127,24 @@ def _learn(
     return recipe
 
 
-def _patch(step: KeyedStep, schema: pa.Schema, chain: Chain, data: Dataset, engine: Engine, place: str) -> Patch | None:
+def _asked(asking: Asking, step: str) -> Asking:
+    """What a step asks for, with its errors, and those of its passes, in its name."""
+    answers: list[Any] | None = None
+    while True:
+        with step_errors(step):
+            try:
+                works = next(asking) if answers is None else asking.send(answers)
+            except StopIteration as stop:
+                return stop.value
+        answers = yield [Pass(OfStep(work.reduction, step), work.view) for work in works]
+
+
+def _patch(
+    step: KeyedStep, schema: pa.Schema, chain: Chain, data: Dataset, engine: Engine, place: str
+) -> NumberedRows | None:
     """What a keyed step has found, committed in order of row number; None where there is nothing to look at."""
     values = step.values(schema)
-    shorter, columns = chain.needed(common_schema(data.schema), (*step.by, *step.order, *values))
+    shorter, columns = chain.needed(common_schema(data.schema), (*step.by, *step.ordered, *values))
     chosen = data.select(columns)
     output = CommittedWrite(f"{place}-staged", "fail")
     kind = staged(step, shorter.schema_after(chosen.schema).empty_table(), pa.array([], pa.int64()).to_numpy())[
@@ -151,13 +166,13 @@ def _patch(step: KeyedStep, schema: pa.Schema, chain: Chain, data: Dataset, engi
     if not rows.num_rows:
         return None
     frame = step.window(engine.scan(rows), order_columns(step), [f"value{i}" for i in range(len(values))])
-    return Patch.of(write_sorted(engine, frame, place, by=[ROW]))
+    return write_numbered(engine, frame, place, number=ROW)
 
 
 def _refuse_key(step: KeyedStep, data: Dataset, number: int) -> None:
     block = next(b for b in data.blocks if b.index == number // ROWS_A_BLOCK)
     raise DegenerateColumn(
-        f"{step.kind}: a key of {', '.join(step.by)} is missing, first in {block.where}, row {number % ROWS_A_BLOCK}.",
+        f"A key of {', '.join(step.by)} is missing, first in {block.where}, row {number % ROWS_A_BLOCK}.",
         why="Whether rows without a key belong together is not known.",
         fix="Set missing_keys: keep (they are left alone) or equal (they are one group).",
     )

@@ -5,6 +5,7 @@ Sources: pandas' ``fillna``, ``ffill``, ``dropna``; scikit-learn's ``SimpleImput
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Generator, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
@@ -49,19 +50,20 @@ class MarkMissing(ColumnStep):
     columns : list of str, default None
         None is every column that can hold one of the values.
     values : list
-        Texts apply to columns of text, numbers to columns of numbers.
+        Texts apply to columns of text, numbers to columns of numbers, dates (``1900-01-01``) to
+        dates and timestamps.
     """
 
     kind: ClassVar[str] = "mark_missing"
     wanted: ClassVar[str] = "of the type of one of the values"
-    values: tuple[str | float | int, ...] = Field(min_length=1)
+    values: tuple[str | float | int | dt.datetime | dt.date, ...] = Field(min_length=1)
 
     def fits(self, kind: pa.DataType) -> bool:
         return any(_scalar(value, kind) is not None for value in self.values)
 
     def apply(self, table: pa.Table, context: Context) -> pa.Table:
         for name in self.chosen(table.schema):
-            column = array_of(table, name)
+            column = context.column(table, name)
             known = [s for s in (_scalar(v, column.type) for v in self.values) if s is not None]
             mask = mask_of(pc.is_in(column, value_set=pa.array([s.as_py() for s in known], column.type)))
             context.changed(name, mask)
@@ -81,10 +83,13 @@ class Missing(KeyedColumns):
         one of floats. Of several most frequent values the smallest is the mode.
     value : any or dict by column, default None
         The constant.
-    by, order : list of str, default ()
+    by, order : list, default ()
         For forward and backward: the last value before (or the first one after) within the rows
-        of the same keys, in this order. Rows of equal order stand as in the data, rows without an
-        order before all others. Without keys all rows are one group, which one worker holds.
+        of the same keys, in this order (``when``, or ``{column: when, descending: true}``). Rows of
+        equal order stand as in the data, rows without an order before all others. Without keys all
+        rows are one group, which one worker holds.
+    limit : int, default None
+        Of missing values one after another only so many are filled from the same value.
     missing_keys : {"fail", "keep", "equal"}, default "fail"
         A row without a key fails, stays as it is, or belongs to the group of missing keys.
     drop : {"rows", "columns"}, default None
@@ -99,6 +104,7 @@ class Missing(KeyedColumns):
     kind: ClassVar[str] = "missing"
     fill: Literal["constant", "mean", "median", "mode", "forward", "backward"] | None = None
     value: Any = None
+    limit: int | None = Field(None, ge=1)
     drop: Literal["rows", "columns"] | None = None
     how: Literal["any", "all"] = "any"
     above: float = Field(0.5, ge=0, lt=1)
@@ -112,6 +118,8 @@ class Missing(KeyedColumns):
             raise ValueError("a value belongs to fill: constant, which needs one")
         if (self.by or self.order) and not self.keyed:
             raise ValueError("by and order belong to fill: forward or backward")
+        if self.limit is not None and not self.keyed:
+            raise ValueError("limit belongs to fill: forward or backward")
         if self.indicator and self.drop:
             raise ValueError("what is dropped needs no indicator")
         return self
@@ -137,6 +145,10 @@ class Missing(KeyedColumns):
     def direction(self) -> Literal["forward", "backward"]:
         return "backward" if self.fill == "backward" else "forward"
 
+    @property
+    def most(self) -> int | None:
+        return self.limit
+
     def fits(self, kind: pa.DataType) -> bool:
         if self.fill in ("mean", "median"):
             return is_real(kind)
@@ -148,7 +160,7 @@ class Missing(KeyedColumns):
         if self.columns is None and isinstance(self.value, dict):
             return tuple(str(name) for name in self.value)
         columns = super().chosen(schema)
-        return columns if self.columns is not None else tuple(c for c in columns if c not in (*self.by, *self.order))
+        return columns if self.columns is not None else tuple(c for c in columns if c not in (*self.by, *self.ordered))
 
     def problems(self, schema: pa.Schema) -> Iterator[str]:
         yield from super().problems(schema)
@@ -211,14 +223,14 @@ class Missing(KeyedColumns):
         if self.drop == "columns":
             return table.drop_columns([n for n in context.learned["drop"] if n in table.column_names])
         names = self.chosen(table.schema)
-        masks = [missing_in(array_of(table, name)) for name in names]
+        masks = [missing_in(context.column(table, name)) for name in names]
         if self.drop == "rows":
             if masks:
                 context.keep = ~(np.logical_or if self.how == "any" else np.logical_and).reduce(masks)
             return table
         for place, (name, mask) in enumerate(zip(names, masks, strict=True)):
             if self.fill is not None:
-                table = replaced(table, name, self._filled(place, name, array_of(table, name), mask, context))
+                table = replaced(table, name, self._filled(place, name, context.column(table, name), mask, context))
             if self.indicator:
                 table = table.append_column(f"{name}_missing", pa.array(mask))
         return table
@@ -247,7 +259,8 @@ def plain(value: Any) -> Any:
 
 def _scalar(value: Any, kind: pa.DataType) -> Any:
     """A value in a column's type, or None where it has none there."""
-    if isinstance(value, bool) != bool(pa.types.is_boolean(kind)):
+    a_time_for_a_day = isinstance(value, dt.datetime) and pa.types.is_date(kind)
+    if isinstance(value, bool) != bool(pa.types.is_boolean(kind)) or a_time_for_a_day:
         return None
     try:
         if pa.types.is_decimal(kind):

@@ -21,7 +21,6 @@ from parquetry.foundation.cleaning.step import (
     Context,
     Learned,
     Mask,
-    array_of,
     is_real,
     nulled,
     replaced,
@@ -34,6 +33,7 @@ from parquetry.view import Batch, FloatArray, float_column
 
 _USUAL = {"iqr": 1.5, "zscore": 3.0, "mad": 3.5, "quantile": 0.0}
 _NORMAL = 1.482602218505602  # standard deviations in a median absolute deviation of normal values
+_EVERYTHING = (-np.inf, np.inf)
 Bounds = list[tuple[float, float]]
 
 
@@ -43,7 +43,7 @@ class Outliers(ColumnStep):
     Parameters
     ----------
     columns : list of str, default None
-        None is every column of numbers.
+        None is every column of numbers; decimals are none here.
     method : {"iqr", "zscore", "mad", "quantile"}, default "iqr"
         Bounds are ``k`` ranges outside of the quartiles; ``k`` standard deviations (of all values,
         ``ddof=0``) from the mean; ``k`` times 1.4826 median absolute deviations from the median;
@@ -52,7 +52,11 @@ class Outliers(ColumnStep):
         None is 1.5 (iqr), 3 (zscore) or 3.5 (mad).
     low, high : float, default 0.01 and 0.99
     action : {"flag", "clip", "drop", "missing"}, default "flag"
-        Flag adds ``<column>_outlier``. Whole numbers are clipped to the nearest one inside.
+        Flag adds ``<column>_outlier``. Whole numbers stay whole: they are clipped to the nearest
+        one inside of the bounds.
+    no_spread : {"fail", "keep"}, default "fail"
+        A column without spread (all values missing, all the same, or most of them) raises
+        DegenerateColumn, or has no outliers.
     """
 
     kind: ClassVar[str] = "outliers"
@@ -62,6 +66,7 @@ class Outliers(ColumnStep):
     low: float = Field(0.01, ge=0, le=1)
     high: float = Field(0.99, ge=0, le=1)
     action: Literal["flag", "clip", "drop", "missing"] = "flag"
+    no_spread: Literal["fail", "keep"] = "fail"
 
     @model_validator(mode="after")
     def _sensible(self) -> Outliers:
@@ -103,32 +108,45 @@ class Outliers(ColumnStep):
         if not names:
             return {}
         bounds: Bounds = yield from self._bounds(names)
+        if self.action == "clip":
+            _require_inside(schema, names, bounds)
         return {n: [float(low), float(high)] for n, (low, high) in zip(names, bounds, strict=True)}
 
     def _bounds(self, names: Sequence[str]) -> Generator[list[Any], list[Any], Bounds]:
         view, k = values_view(names), _USUAL[self.method] if self.k is None else self.k
         if self.method == "zscore":
             (moments,) = yield [Pass(Moments("outliers", names, extremes=False), view)]
-            spreads = np.sqrt(moments.variance)
-            _require_spread(names, spreads, "standard deviation")
-            return [(m - k * s, m + k * s) for m, s in zip(moments.mean_or_nan, spreads, strict=True)]
+            spreads = self._spreads(names, np.sqrt(moments.variance), "standard deviation")
+            return [_around(m, k * s) for m, s in zip(moments.mean_or_nan, spreads, strict=True)]
         if self.method == "mad":
             middles = [float(q[0]) for q in (yield from exact_quantiles(view))]
             deviations = _Deviations(tuple(middles))
-            spreads = np.array([q[0] for q in (yield from exact_quantiles(view, values=deviations))])
-            _require_spread(names, spreads, "median absolute deviation")
-            return [(m - k * _NORMAL * s, m + k * _NORMAL * s) for m, s in zip(middles, spreads, strict=True)]
+            found = yield from exact_quantiles(view, values=deviations)
+            spreads = self._spreads(names, np.array([q[0] for q in found]), "median absolute deviation")
+            return [_around(m, k * _NORMAL * s) for m, s in zip(middles, spreads, strict=True)]
         ends = (0.25, 0.75) if self.method == "iqr" else (self.low, self.high)
-        found = list((yield from exact_quantiles(view, q=ends)))
+        pairs = [(float(low), float(high)) for low, high in (yield from exact_quantiles(view, q=ends))]
         if self.method == "quantile":
-            _require_spread(names, np.array([np.nan if np.isnan(f[0]) else 1.0 for f in found]), "quantile")
-            return [(low, high) for low, high in found]
-        _require_spread(names, np.array([high - low for low, high in found]), "quartiles' range")
-        return [(low - k * (high - low), high + k * (high - low)) for low, high in found]
+            spreads = self._spreads(names, np.array([np.nan if np.isnan(low) else 1.0 for low, _ in pairs]), "quantile")
+            return [
+                (low, high) if np.isfinite(s) else _EVERYTHING for (low, high), s in zip(pairs, spreads, strict=True)
+            ]
+        spreads = self._spreads(names, np.array([high - low for low, high in pairs]), "quartiles' range")
+        return [
+            (low - k * s, high + k * s) if np.isfinite(s) else _EVERYTHING
+            for (low, high), s in zip(pairs, spreads, strict=True)
+        ]
+
+    def _spreads(self, names: Sequence[str], spreads: FloatArray, what: str) -> FloatArray:
+        """The spreads, infinite where there is none and that is allowed."""
+        if self.no_spread == "keep":
+            return np.where(np.isnan(spreads) | (spreads == 0), np.inf, spreads)
+        _require_spread(names, spreads, what)
+        return spreads
 
     def apply(self, table: pa.Table, context: Context) -> pa.Table:
         for name in self.chosen(table.schema):
-            column = array_of(table, name)
+            column = context.column(table, name)
             low, high = context.learned[name]
             values = float_column(pa.chunked_array([column]))
             outside: Mask = (values < low) | (values > high)
@@ -144,6 +162,10 @@ class Outliers(ColumnStep):
             new = nulled(column, outside) if self.action == "missing" else _clipped(column, values, outside, low, high)
             table = replaced(table, name, new)
         return table
+
+
+def _around(middle: float, reach: float) -> tuple[float, float]:
+    return (middle - reach, middle + reach) if np.isfinite(reach) else _EVERYTHING
 
 
 class _Deviations:
@@ -165,15 +187,26 @@ def _clipped(column: pa.Array, values: FloatArray, outside: Mask, low: float, hi
     return pc.replace_with_mask(column, pa.array(outside), clipped)
 
 
+def _require_inside(schema: pa.Schema, names: Sequence[str], bounds: Bounds) -> None:
+    """There is no whole number to clip to between 1.2 and 1.8."""
+    for name, (low, high) in zip(names, bounds, strict=True):
+        if pa.types.is_integer(schema.field(name).type) and np.ceil(low) > np.floor(high):
+            raise DegenerateColumn(
+                f"Column {name!r} is of whole numbers, and none lies between the bounds {low:g} and {high:g}.",
+                fix="Cast it to a number first, or choose wider bounds.",
+            )
+
+
 def _require_spread(names: Sequence[str], spreads: FloatArray, what: str) -> None:
     for name, spread in zip(names, spreads, strict=True):
         if np.isnan(spread):
             raise DegenerateColumn(
-                f"Column {name!r} has no {what}: all its values are missing.", fix="Leave it out of the step."
+                f"Column {name!r} has no {what}: all its values are missing.",
+                fix="Leave it out of the step, or set no_spread: keep.",
             )
         if spread == 0:
             raise DegenerateColumn(
                 f"Column {name!r} has a {what} of zero.",
                 why="Most of its values are the same, so every other one would be an outlier.",
-                fix="Leave it out of the step, or use method: quantile.",
+                fix="Leave it out of the step, use method: quantile, or set no_spread: keep.",
             )

@@ -21,7 +21,7 @@ from parquetry.foundation.cleaning.dates import Dates
 from parquetry.foundation.cleaning.keyed import Duplicates
 from parquetry.foundation.cleaning.missing import MarkMissing, Missing
 from parquetry.foundation.cleaning.outliers import Outliers
-from parquetry.foundation.cleaning.step import Learned, Step
+from parquetry.foundation.cleaning.step import Learned, Step, called, step_errors
 from parquetry.foundation.cleaning.texts import Categories, Text
 
 _ALL: tuple[type[Step], ...] = (
@@ -124,21 +124,27 @@ class Recipe:
             beside.unlink(missing_ok=True)
             raise OutputNotWritable(f"{path} cannot be written.", why=str(error), fix="Name another file.") from error
 
-    def check(self, schema: pa.Schema, source: str = "the data") -> None:
-        """Raise BadRecipe, listing all that is wrong, where the recipe does not fit the columns.
+    def check(self, schema: pa.Schema, source: str = "the data") -> pa.Schema:
+        """The schema that comes out, as far as it is known before anything is learned.
 
-        After a step that is wrong the others are still looked at, as if it did nothing.
+        Raises
+        ------
+        BadRecipe
+            Listing all that is wrong. After a step that is wrong the others are still looked at,
+            as if it did nothing.
         """
         problems = list(self._changed_types(schema))
         for i, step in enumerate(self.steps):
             known = None if self.learned is None else self.learned[i]
-            found = [f"step {i + 1} ({step.kind}): {p}" for p in step.problems(schema)]
+            found = [f"{called(i, step.kind)}: {p}" for p in step.problems(schema)]
             problems += found
             if not found:
-                schema = step.settled(schema).schema_after(schema, known)
+                with step_errors(called(i, step.kind)):
+                    schema = step.settled(schema).schema_after(schema, known)
         if problems:
             learned = " It was learned on other columns." if self.learned is not None else ""
             raise bad_recipe(f"The recipe does not go with {source}.{learned} It", problems, self._fix(schema))
+        return schema
 
     def _fix(self, schema: pa.Schema) -> str:
         """What to do where new data lack a column that the recipe was learned on."""

@@ -7,9 +7,11 @@ must know of all rows it learns first, by Reductions, or gets as a patch (:mod:`
 
 from __future__ import annotations
 
+import traceback
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -20,12 +22,16 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from parquetry.dataset import Block
-from parquetry.errors import BadValue, did_you_mean
+from parquetry.errors import BadValue, ParquetryError, TaskFailed, did_you_mean
 from parquetry.fitting import Asking
 from parquetry.view import View, is_numeric
 
 Mask = npt.NDArray[np.bool_]
 Learned = dict[str, Any]
+
+ROWS_A_BLOCK = 2**40
+"""Row numbers count so many a block: they are unique and in order without counting any rows."""
+_TRACE_LINES = 8
 
 
 @dataclass
@@ -52,6 +58,8 @@ class Context:
         Which rows stay; None for all.
     touched : Mask
         Which rows had a cell changed.
+    at : str or None
+        The column that the step works on, for errors.
     """
 
     learned: Learned
@@ -61,9 +69,15 @@ class Context:
     patch: pa.Table | None = None
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     keep: Mask | None = None
+    at: str | None = None
 
     def __post_init__(self) -> None:
         self.touched = np.zeros(self.num_rows, dtype=np.bool_)
+
+    def column(self, table: pa.Table, name: str) -> pa.Array:
+        """A column as one array; errors from here on name it."""
+        self.at = name
+        return array_of(table, name)
 
     def changed(self, name: str, mask: Mask, what: str = "cells") -> None:
         """Take note of changed cells (or of failed, unseen … ones) of a column."""
@@ -86,8 +100,40 @@ class Context:
         return f"in {cast(Block, self.block).where}, row {position}"
 
 
-ROWS_A_BLOCK = 2**40
-"""Row numbers count so many a block: they are unique and in order without counting any rows."""
+@contextmanager
+def step_errors(step: str, block: Block | None = None, context: Context | None = None) -> Iterator[None]:
+    """Every error within is a typed one that names the step, and the column and the file where they are known.
+
+    Parameters
+    ----------
+    step : str
+        As :func:`called` has it.
+    block : Block or None, default None
+    context : Context or None, default None
+    """
+    try:
+        yield
+    except ParquetryError as error:
+        if error.fact.startswith("step "):
+            raise
+        fact = error.fact
+        if block is not None and context is not None and block.path not in fact:
+            fact = f"{fact.rstrip('.')}, in {block.where}."
+        raise type(error)(f"{step}: {fact}", why=error.why, fix=error.fix) from error
+    except Exception as error:
+        column = "" if context is None or context.at is None else f", in column {context.at!r}"
+        where = "" if block is None else f", in {block.where}"
+        reason = str(error).strip().splitlines()
+        raise TaskFailed(
+            f"{step}: {type(error).__name__}: {reason[0] if reason else ''}{column}{where}",
+            why="The step met what it was not made for.",
+            fix="The traceback ends:\n" + "\n".join(traceback.format_exc().strip().splitlines()[-_TRACE_LINES:]),
+        ) from error
+
+
+def called(number: int, kind: str) -> str:
+    """How errors name a step, by its place in the recipe (from 0)."""
+    return f"step {number + 1} ({kind})"
 
 
 class Step(BaseModel):

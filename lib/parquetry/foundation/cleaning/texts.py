@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from parquetry.foundation.cleaning.step import (
     ColumnStep,
     Context,
-    array_of,
     differs,
     is_text,
     mask_of,
@@ -88,7 +87,7 @@ class Text(ColumnStep):
 
     def apply(self, table: pa.Table, context: Context) -> pa.Table:
         for name in self.chosen(table.schema):
-            column = array_of(table, name)
+            column = context.column(table, name)
             new = self._normal(column)
             context.changed(name, differs(column, new))
             table = replaced(table, name, new)
@@ -192,7 +191,7 @@ class Categories(ColumnStep):
 
     def apply(self, table: pa.Table, context: Context) -> pa.Table:
         for name in self.chosen(table.schema):
-            column = array_of(table, name)
+            column = context.column(table, name)
             new = mapped(column, self.mapping) if self.mapping else column
             valid = mask_of(column.is_valid())
             if self.learns:
