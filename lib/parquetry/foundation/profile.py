@@ -154,7 +154,7 @@ def _profiled(
     reads = [1]
     numeric = correlated(columns)
     ordered = Floats(tuple(p for p in columns if p.kind in MEASURED and p.kind != "boolean"))
-    works = [Pass(ColumnFacts(columns), view)]
+    works = [Pass(ColumnFacts(columns, view.dataset.num_rows), view)]
     works += [Pass(PairMoments(Floats(numeric)), view)] if numeric else []
     works += [Pass(FirstHistogram(ordered), view)] if way != "none" else []
     facts, *more = yield works
