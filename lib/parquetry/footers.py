@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -195,16 +196,18 @@ def _not_parquet(filesystem: pafs.FileSystem, path: str, error: Exception) -> Ex
 def _common_schema(paths: list[str], stored: list[pa.Schema], partitions: set[str]) -> pa.Schema:
     schemas = [_plain(s, partitions) for s in stored]
     first = schemas[0]
+    expected = Counter(first.names)
     for path, schema in zip(paths[1:], schemas[1:], strict=True):
+        there = set(schema.names)
         for f in first:
-            if f.name not in schema.names:
+            if f.name not in there:
                 raise _drift(path, f.name, "is missing", paths[0], f.type)
             if schema.field(f.name).type != f.type:
                 raise _drift(path, f.name, f"is {schema.field(f.name).type}", paths[0], f.type)
         for f in schema:
-            if f.name not in first.names:
+            if f.name not in expected:
                 raise _drift(path, f.name, f"is there as {f.type}", paths[0], "missing")
-    doubled = {n for n in first.names if first.names.count(n) > 1}
+    doubled = {name for name, n in expected.items() if n > 1}
     if doubled:
         raise SchemaDrift(f"{paths[0]} has more than one column {min(doubled)!r}.", fix="Rename the columns.")
     return first

@@ -221,11 +221,15 @@ def _notes(columns: tuple[Planned, ...], related: Relations, way: str) -> tuple[
 def _columns(
     columns: tuple[Planned, ...], facts: Facts, orders: dict[str, Order], quantiles: dict[str, Quantiles]
 ) -> tuple[ColumnProfile, ...]:
-    found, measured = [], 0
+    found, measured = (
+        [],
+        iter(zip(_all_numbers(facts), facts.shape.base.minimum, facts.shape.base.maximum, strict=True)),
+    )
     for planned, state in zip(columns, facts.columns, strict=True):
         if planned.kind in MEASURED:
-            found.append(_measured(planned, state, facts, measured, orders[planned.name], quantiles.get(planned.name)))
-            measured += 1
+            numbers, low, high = next(measured)
+            known = _measured(planned, state, facts.rows, numbers, orders[planned.name], quantiles.get(planned.name))
+            found.append(replace(known, **_extremes(planned, state, float(low), float(high))))
         else:
             found.append(_other(planned, state, facts.rows))
     return tuple(found)
@@ -245,21 +249,41 @@ def _other(planned: Planned, state: ColumnState, rows: int) -> ColumnProfile:
     return replace(base, distinct=_distinct(state, count), texts=texts, **_top(planned, state))
 
 
+def _all_numbers(facts: Facts) -> list[tuple[Numbers, int]]:
+    """The moments and counts of each measured column, and how many values it lacks."""
+    shape = facts.shape
+    moments = zip(shape.mean, shape.variance, shape.skew, shape.kurtosis, strict=True)
+    return [
+        (
+            Numbers(
+                float(mean),
+                math.sqrt(variance),
+                float(variance),
+                float(skew),
+                float(kurtosis),
+                zeros,
+                negatives,
+                below,
+                above,
+            ),
+            missing,
+        )
+        for (mean, variance, skew, kurtosis), (negatives, zeros, below, above, missing) in zip(
+            moments, facts.counters.tolist(), strict=True
+        )
+    ]
+
+
 def _measured(
-    planned: Planned, state: ColumnState, facts: Facts, i: int, order: Order, quantiles: Quantiles | None
+    planned: Planned,
+    state: ColumnState,
+    rows: int,
+    known: tuple[Numbers, int],
+    order: Order,
+    quantiles: Quantiles | None,
 ) -> ColumnProfile:
-    shape, counters = facts.shape, facts.counters[i].tolist()
-    missing = counters[4]
-    count = facts.rows - missing
-    numbers = Numbers(
-        float(shape.mean[i]),
-        math.sqrt(shape.variance[i]),
-        float(shape.variance[i]),
-        float(shape.skew[i]),
-        float(shape.kurtosis[i]),
-        counters[1],
-        *(counters[j] for j in (0, 2, 3)),
-    )
+    numbers, missing = known
+    count = rows - missing
     outliers = None
     if quantiles is not None and count and planned.kind != "time":
         outliers = cells.outliers(order, quantiles.values[1], quantiles.values[3])
@@ -270,13 +294,12 @@ def _measured(
         name=planned.name,
         type=str(planned.type),
         kind=planned.kind,
-        rows=facts.rows,
+        rows=rows,
         count=count,
         missing=missing,
         nulls=nulls,
         nans=missing - nulls,
         distinct=_distinct(state, count, held),
-        **_extremes(planned, state, facts, i),
         **(_top(planned, state) if held is None else _held_top(planned, held)),
         numbers=numbers,
         histogram=_histogram(planned, state),
@@ -285,13 +308,12 @@ def _measured(
     )
 
 
-def _extremes(planned: Planned, state: ColumnState, facts: Facts, i: int) -> dict[str, Any]:
+def _extremes(planned: Planned, state: ColumnState, low: float, high: float) -> dict[str, Any]:
     if state.extremes is not None:
-        low, high = state.extremes
+        least, most = state.extremes
         if planned.kind == "time":
-            low, high = moment_of(planned, low), moment_of(planned, high)
-        return {"minimum": low, "maximum": high}
-    low, high = float(facts.shape.base.minimum[i]), float(facts.shape.base.maximum[i])
+            least, most = moment_of(planned, least), moment_of(planned, most)
+        return {"minimum": least, "maximum": most}
     if low > high:
         return {}
     return (

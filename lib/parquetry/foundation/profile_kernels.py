@@ -160,9 +160,16 @@ def _cells_of(part, scale, start, cells):  # type: ignore[no-untyped-def]
 def cell_ranks(values, scale, start, ranks):  # type: ignore[no-untyped-def]
     """The rank of each value's cell; NaN for what is not finite."""
     out = np.empty(len(values))
-    for i in range(len(values)):
-        x = values[i]
-        out[i] = ranks[_cell(x, scale) - start] if np.isfinite(x) else np.nan
+    cells = np.empty(_PIECE, dtype=np.int64)
+    for first in range(0, len(values), _PIECE):
+        part = values[first : min(len(values), first + _PIECE)]
+        if _cells_of(part, scale, start, cells) == len(part):
+            for i in range(len(part)):
+                out[first + i] = ranks[cells[i]]
+        else:
+            for i in range(len(part)):
+                x = part[i]
+                out[first + i] = ranks[_cell(x, scale) - start] if np.isfinite(x) else np.nan
     return out
 
 

@@ -34,7 +34,7 @@ Counts = npt.NDArray[np.int64]
 def expect(values: int) -> None:
     """Say how many values a pass has: of very many, not even the first ones are left to NumPy."""
     if values > _MANY:
-        _seen.update(dict.fromkeys(("chunk_sums", "grid_counts", "scan_keys", "add_hashes"), ENOUGH))
+        _seen.update(dict.fromkeys(("chunk_sums", "grid_counts", "cell_ranks", "scan_keys", "add_hashes"), ENOUGH))
 
 
 def _compiled(name: str, values: int) -> Any:
