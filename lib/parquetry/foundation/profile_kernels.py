@@ -6,15 +6,18 @@ depends on the CPU: sums run in four fixed lanes, and the compiler may not reord
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
-from numba.cpython.unsafe.numbers import trailing_zeros
+from numba.cpython.unsafe import numbers
 
 from parquetry.foundation.profile_loops import CHUNK
 
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _GOLDEN, _MISSING = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _S20, _S27, _S30, _S31 = np.uint64(20), np.uint64(27), np.uint64(30), np.uint64(31)
+_trailing_zeros: Any = numbers.trailing_zeros
 _ONE, _BYTE, _MINUS_ZERO = np.uint64(1), np.uint64(8), np.uint64(1 << 63)
 _PIECE = 1_024  # values whose hashes lie in a core's first cache, beside the registers
 
@@ -280,7 +283,7 @@ def add_hashes(hashes, registers):  # type: ignore[no-untyped-def]
     for h in hashes:
         # The first bits name the register; it keeps the most zeros that any hash ends with, and one. Without
         # a branch: whether a register rises cannot be foretold while it has seen little.
-        rank = np.uint8(trailing_zeros(h | (_ONE << top)) + _ONE)
+        rank = np.uint8(_trailing_zeros(h | (_ONE << top)) + _ONE)
         place = np.int64(h >> top)
         registers[place] = max(registers[place], rank)
 
