@@ -160,7 +160,7 @@ def test_peer_of_another_environment(tiny: sets.BenchmarkSet, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("python", "why"),
-    [(None, "environment of its own"), (sys.executable, "has no ydata-profiling"), ("nowhere/python", "cannot be run")],
+    [(None, "environment of its own"), (sys.executable, "has not both"), ("nowhere/python", "cannot be run")],
 )
 def test_peer_that_is_not_installed_is_named(python: str | None, why: str, tiny: Any, tmp_path: Path) -> None:
     asked = replace(order(tiny, "profile", "ydata"), peer_python=python)

@@ -10,8 +10,8 @@ from typing import Any
 from parquetry.benchmarking.contenders import ydata_peer
 from parquetry.benchmarking.contenders.base import Contender
 
-_HOW = "python -m venv ydata && ydata/bin/pip install ydata-profiling, then --peer-python ydata/bin/python"
-_PROBE = "import importlib.util as u, sys; sys.exit(u.find_spec('ydata_profiling') is None)"
+_HOW = "python -m venv ydata && ydata/bin/pip install ydata-profiling pyarrow, then --peer-python ydata/bin/python"
+_PROBE = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('ydata_profiling', 'pyarrow'))))"
 
 
 class YData(Contender):
@@ -29,7 +29,7 @@ class YData(Contender):
             done = subprocess.run([peer_python, "-I", "-c", _PROBE], check=False, capture_output=True)  # noqa: S603
         except OSError as error:
             return f"{peer_python} cannot be run ({error.strerror}). {_HOW}."
-        return f"{peer_python} has no ydata-profiling. {_HOW}." if done.returncode else None
+        return f"{peer_python} has not both ydata-profiling and pyarrow. {_HOW}." if done.returncode else None
 
     def open(self) -> None:
         command = [str(self.peer_python), "-I", str(Path(ydata_peer.__file__))]
