@@ -7,8 +7,8 @@
 With no --input it generates its rows, once; with --input it measures on a copy of your own numeric
 columns. All engines are started here, each for its own contender. Starting an engine is not
 counted, everybody does the work once on a few rows to warm up, and the files are in the page cache.
-ydata-profiling needs an environment of its own: `python -m venv ydata`, `ydata/bin/pip install ydata-profiling pyarrow`,
-then `--peer-python ydata/bin/python`; without one it is reported as not installed.
+ydata-profiling needs an environment of its own: `python -m venv ydata`, `ydata/bin/pip install
+ydata-profiling pyarrow`, then `--peer-python ydata/bin/python`; without one it is reported as not installed.
 """
 
 from __future__ import annotations
