@@ -7,10 +7,9 @@ exact quantiles share it, and need a few more.
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -221,15 +220,11 @@ def _notes(columns: tuple[Planned, ...], related: Relations, way: str) -> tuple[
 def _columns(
     columns: tuple[Planned, ...], facts: Facts, orders: dict[str, Order], quantiles: dict[str, Quantiles]
 ) -> tuple[ColumnProfile, ...]:
-    found, measured = (
-        [],
-        iter(zip(_all_numbers(facts), facts.shape.base.minimum, facts.shape.base.maximum, strict=True)),
-    )
+    found, measured = [], _all_numbers(facts)
     for planned, state in zip(columns, facts.columns, strict=True):
         if planned.kind in MEASURED:
-            numbers, low, high = next(measured)
-            known = _measured(planned, state, facts.rows, numbers, orders[planned.name], quantiles.get(planned.name))
-            found.append(replace(known, **_extremes(planned, state, float(low), float(high))))
+            order, known = orders[planned.name], quantiles.get(planned.name)
+            found.append(_measured(planned, state, facts.rows, next(measured), order, known))
         else:
             found.append(_other(planned, state, facts.rows))
     return tuple(found)
@@ -249,40 +244,26 @@ def _other(planned: Planned, state: ColumnState, rows: int) -> ColumnProfile:
     return replace(base, distinct=_distinct(state, count), texts=texts, **_top(planned, state))
 
 
-def _all_numbers(facts: Facts) -> list[tuple[Numbers, int]]:
-    """The moments and counts of each measured column, and how many values it lacks."""
+def _all_numbers(facts: Facts) -> Iterator[tuple[Numbers, int, tuple[float, float]]]:
+    """Of each measured column: its moments and counts, how many values it lacks, and its extremes."""
     shape = facts.shape
-    moments = zip(shape.mean, shape.variance, shape.skew, shape.kurtosis, strict=True)
-    return [
-        (
-            Numbers(
-                float(mean),
-                math.sqrt(variance),
-                float(variance),
-                float(skew),
-                float(kurtosis),
-                zeros,
-                negatives,
-                below,
-                above,
-            ),
-            missing,
-        )
-        for (mean, variance, skew, kurtosis), (negatives, zeros, below, above, missing) in zip(
-            moments, facts.counters.tolist(), strict=True
-        )
-    ]
+    columns = (shape.mean, np.sqrt(shape.variance), shape.variance, shape.skew, shape.kurtosis)
+    moments = np.stack(columns, axis=1).tolist()
+    ends = zip(shape.base.minimum.tolist(), shape.base.maximum.tolist(), strict=True)
+    for known, counters, extremes in zip(moments, facts.counters.tolist(), ends, strict=True):
+        negatives, zeros, below, above, missing = counters
+        yield Numbers(*known, zeros, negatives, below, above), missing, extremes
 
 
 def _measured(
     planned: Planned,
     state: ColumnState,
     rows: int,
-    known: tuple[Numbers, int],
+    known: tuple[Numbers, int, tuple[float, float]],
     order: Order,
     quantiles: Quantiles | None,
 ) -> ColumnProfile:
-    numbers, missing = known
+    numbers, missing, extremes = known
     count = rows - missing
     outliers = None
     if quantiles is not None and count and planned.kind != "time":
@@ -300,6 +281,7 @@ def _measured(
         nulls=nulls,
         nans=missing - nulls,
         distinct=_distinct(state, count, held),
+        **_extremes(planned, state, *extremes),
         **(_top(planned, state) if held is None else _held_top(planned, held)),
         numbers=numbers,
         histogram=_histogram(planned, state),
