@@ -250,9 +250,10 @@ def _all_numbers(facts: Facts) -> Iterator[tuple[Numbers, int, tuple[float, floa
     columns = (shape.mean, np.sqrt(shape.variance), shape.variance, shape.skew, shape.kurtosis)
     moments = np.stack(columns, axis=1).tolist()
     ends = zip(shape.base.minimum.tolist(), shape.base.maximum.tolist(), strict=True)
-    for known, counters, extremes in zip(moments, facts.counters.tolist(), ends, strict=True):
-        negatives, zeros, below, above, missing = counters
-        yield Numbers(*known, zeros, negatives, below, above), missing, extremes
+    counts = facts.counters[:, [1, 0, 2, 3]].tolist()  # zeros, negatives, infinities below and above
+    missing = facts.counters[:, 4].tolist()
+    for known, counted, gone, extremes in zip(moments, counts, missing, ends, strict=True):
+        yield Numbers(*known, *counted), gone, extremes
 
 
 def _measured(
