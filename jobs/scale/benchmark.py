@@ -7,6 +7,8 @@
 With no --input it generates its rows, once; with --input it measures on a copy of your own numeric
 columns. All engines are started here, each for its own contender. Starting an engine is not
 counted, everybody does the work once on a few rows to warm up, and the files are in the page cache.
+ydata-profiling needs an environment of its own: `python -m venv ydata`, `ydata/bin/pip install
+ydata-profiling pyarrow`, then `--peer-python ydata/bin/python`; without one it is reported as not installed.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveInt
 
 from parquetry.benchmarking import results, sets
 from parquetry.benchmarking.contenders import CONTENDERS
@@ -49,14 +51,10 @@ class Config(JobConfig):
     )
     codec: Literal[sets.CODECS] = Field("zstd", description="How the Parquet files are compressed.")  # type: ignore[valid-type]
     data: Path = Field(Path("runs/benchmark-data"), description="Where generated sets are kept between runs.")
-    memory_curve: list[int] = Field([], description="Also: the local engine's peak memory at these numbers of rows.")
-
-    @field_validator("memory_curve")
-    @classmethod
-    def _positive(cls, value: list[int]) -> list[int]:
-        if any(rows < 1 for rows in value):
-            raise ValueError("a number of rows is 1 or more")
-        return value
+    peer_python: Path | None = Field(None, description="Contender ydata: the interpreter of its own environment.")
+    memory_curve: list[PositiveInt] = Field(
+        [], description="Also: the local engine's peak memory at these numbers of rows."
+    )
 
 
 def run(config: Config, _engine: Engine, run: Run) -> None:
@@ -80,8 +78,8 @@ def run(config: Config, _engine: Engine, run: Run) -> None:
     sizes = "; ".join(f"{d.rows:,} rows of {kind}, {len(d.features)} columns" for kind, d in data.items())
     title = f"{sizes}, {config.codec}; {config.workers} cores, median of {config.repeat}"
     tables = {title: results.main_table(compared), "Goals": results.goal_table(GOALS, measured)}
-    if any(m.status in ("failed", "timeout") for m in measured + curve):
-        tables["What failed"] = results.failure_table(measured + curve)
+    if any(m.status in results.UNMEASURED for m in measured + curve):
+        tables["What was not measured"] = results.failure_table(measured + curve)
     if curve:
         tables["Memory of the local engine"] = results.curve_table(curve)
         run.plot(results.curve_picture(curve), "Memory by rows", "Peak of the local engine's process.")
@@ -110,7 +108,8 @@ def generated(config: Config, rows: int) -> sets.BenchmarkSet:
 
 def take(config: Config, run: Run, row: str, name: str, data: sets.BenchmarkSet) -> Measurement:
     memory = None if config.memory is None else parse_bytes(config.memory)
-    order = Order(row, name, data, config.repeat, config.workers, memory)
+    peer = None if config.peer_python is None else str(config.peer_python)
+    order = Order(row, name, data, config.repeat, config.workers, memory, peer)
     found = measure(order, timeout=config.timeout, log=run.path(f"logs/{row}-{name}-{data.rows}.log"))
     run.event("measured", row=row, contender=name, status=found.status, seconds=found.median, note=found.error or None)
     return found

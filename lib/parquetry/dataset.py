@@ -256,8 +256,9 @@ class Dataset:
 
     def require(self, columns: Sequence[str], role: str = "column") -> None:
         """Raise UnknownColumn for the first name that the dataset does not have."""
+        there = set(self.columns)
         for name in columns:
-            if name not in self.columns:
+            if name not in there:
                 raise UnknownColumn(
                     f"There is no {role} {name!r} in {self.uri}.", fix=did_you_mean(str(name), self.columns)
                 )

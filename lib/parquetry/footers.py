@@ -251,7 +251,8 @@ class _CommonSchema:
                 raise _drift(path, f.name, "is missing", self._path, f.type)
             if kinds[f.name] != f.type:
                 raise _drift(path, f.name, f"is {kinds[f.name]}", self._path, f.type)
-        for name in [n for n in kinds if n not in set(self.schema.names)]:
+        expected = set(self.schema.names)
+        for name in [n for n in kinds if n not in expected]:
             raise _drift(path, name, f"is there as {kinds[name]}", self._path, "missing")
         if len(kinds) < len(schema):
             raise SchemaDrift(f"{path} has a column more than once.", fix="Rename the columns.")

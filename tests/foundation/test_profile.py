@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime as dt
+import io
 import json
 import math
 import re
@@ -529,3 +530,31 @@ def test_verb(folder: Path, tmp_path: Path, capsys: Any) -> None:
     assert [call(*words)[0] for words in ((), ("a", "b"), (str(folder), "--taget", "x"), (str(folder), "--to"))] == [
         2
     ] * 4
+
+
+def test_ten_thousand_columns(tmp_path: Path, local: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from parquetry.foundation import profile_page
+
+    monkeypatch.setattr(profile_page, "MOST_PICTURES", 2)  # a picture takes 0.1 s
+    rng = np.random.default_rng(0)
+    words = pa.array([f"w{i % 5}" for i in range(12)])
+    columns = {f"c{i}": words if i % 4 == 3 else rng.normal(size=12) for i in range(10_000)}
+    columns["c8"] = np.full(12, 7.0)
+    columns["c9998"] = np.full(12, 7.0)
+    pa.parquet.write_table(pa.table(columns), tmp_path / "wide.parquet")
+    found = pqy.profile(tmp_path / "wide.parquet", quantiles="none", engine=local)
+    assert [c.name for c in found.columns] == list(columns)
+    assert found.notes[0] == "Correlations are those of the first 256 of 7,500 columns of numbers."
+    assert len(found.pearson.columns) == 256
+    assert found["c9997"].numbers.mean == pytest.approx(columns["c9997"].mean(), rel=1e-12)
+    assert {a.column for a in found.alerts if a.what == "constant"} == {"c8", "c9998"}
+    page = profile_page.html(found)
+    assert len(page) < 12 * 2**20
+    assert page.count("<svg") == 2 + len([m for m in (found.pearson, found.cramers_v) if m is not None])
+    assert page.count('<h3 id="column-') == profile_page.MOST_SHOWN
+    for note in ("The first 1,000 of 10,000 columns.", "The first 2 of 10,000 columns have a picture."):
+        assert note in page
+    assert "The first 40 of 256 columns." in page
+    assert "profile.json (too large for this page" in page
+    lines = pd.read_csv(io.BytesIO(base64.b64decode(re.search(r"data:text/csv;base64,([^\"]+)", page).group(1))))
+    assert len(lines) == 10_000

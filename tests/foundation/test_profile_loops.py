@@ -76,6 +76,11 @@ def test_small_work_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loops._compiled("chunk_sums", loops.ENOUGH) is None
     assert loops._compiled("chunk_sums", 1) is not None
     loops._seen.clear()
+    loops.expect(loops._MANY)
+    assert loops._compiled("scan_keys", 1) is None
+    loops.expect(loops._MANY + 1)
+    assert loops._compiled("scan_keys", 1) is not None
+    loops._seen.clear()
     long = np.array([0, 9 * loops._LONG], dtype=np.int32)
     found = loops.hash_texts(long, np.zeros(9 * loops._LONG, dtype=np.uint8))
     assert loops._seen["hash_texts"] > loops.ENOUGH

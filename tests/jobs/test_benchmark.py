@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,56 @@ def test_workers_are_measured_apart(contender: str, tiny: sets.BenchmarkSet, tmp
     assert found.sum_mib > max(found.driver_mib, found.worker_mib)
 
 
+def peer(folder: Path, body: str) -> str:
+    """An environment of its own, whose ydata-profiling is a few lines."""
+    package = folder / "site" / "ydata_profiling"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(body)
+    python = folder / "python"
+    start = f"import sys; sys.path.insert(0, {str(package.parent)!r}); sys.argv = sys.argv[1:]"
+    run = "exec(sys.argv[1]) if sys.argv[0] == '-c' else __import__('runpy').run_path(sys.argv[0], run_name='__main__')"
+    (folder / "start.py").write_text(f"{start}\nsys.argv = [a for a in sys.argv if a != '-I']\n{run}\n")
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {folder / "start.py"} "$@"\n')
+    python.chmod(0o755)
+    return str(python)
+
+
+PEER = """
+class ProfileReport:
+    def __init__(self, frame, minimal, progress_bar):
+        print("a banner")
+        self.variables = {n: {**frame[n].describe()} for n in frame}
+    def get_description(self):
+        return self
+"""
+
+
+def test_peer_of_another_environment(tiny: sets.BenchmarkSet, tmp_path: Path) -> None:
+    ours = take(tiny, "profile", "ours-local", tmp_path)
+    asked = replace(order(tiny, "profile", "ydata"), peer_python=peer(tmp_path / "own", PEER))
+    found = measure(asked, timeout=60, log=tmp_path / "log")
+    assert (found.status, found.error, len(found.seconds)) == ("ok", "", 2)
+    assert found.answer == pytest.approx(ours.answer, rel=1e-9)
+    assert found.worker_mib > 10
+    broken = replace(asked, peer_python=peer(tmp_path / "broken", "raise ImportError('no wheel')"))
+    found = measure(broken, timeout=60, log=tmp_path / "log")
+    assert (found.status, found.error) == ("failed", "RuntimeError: ImportError: no wheel")
+
+
+@pytest.mark.parametrize(
+    ("python", "why"),
+    [(None, "environment of its own"), (sys.executable, "has not both"), ("nowhere/python", "cannot be run")],
+)
+def test_peer_that_is_not_installed_is_named(python: str | None, why: str, tiny: Any, tmp_path: Path) -> None:
+    asked = replace(order(tiny, "profile", "ydata"), peer_python=python)
+    found = measure(asked, timeout=60, log=tmp_path / "log")
+    assert found.status == "not installed"
+    assert why in found.error
+    assert "pip install ydata-profiling" in found.error
+    assert results.failure_table([found])[1] == [["profile", "ydata", found.error]]
+    assert results.main_table(results.compare([found]))[1][0][-1] == "NOT INSTALLED"
+
+
 def test_failure_is_reported_and_leaves_nothing(tiny: sets.BenchmarkSet, tmp_path: Path) -> None:
     first = Path(tiny.files[0])
     table = pq.read_table(first)
@@ -231,7 +282,7 @@ def test_job_leaves_a_run_with_table_parquet_and_pictures(tiny: sets.BenchmarkSe
     assert [(r["row"], r["rows"]) for r in curve] == [(w, n) for n in (5000, 6000) for w in ("linear", "predict")]
     assert len(list((out / "plots").glob("*.png"))) == 5
     assert "zstd" in done.stdout
-    assert "What failed" not in done.stdout
+    assert "What was not measured" not in done.stdout
     assert "import parquetry: seconds" in (out / "report.html").read_text()
 
 
@@ -244,7 +295,7 @@ def test_job_goes_on_past_a_failure(tmp_path: Path, write_parquet: Any) -> None:
     assert done.returncode == 0, done.stderr
     status = {r["contender"]: r["status"] for r in pq.read_table(tmp_path / "out" / "results.parquet").to_pylist()}
     assert status == {"parquetry": "ok", "pandas-sklearn": "failed", "scan": "ok"}
-    assert "What failed" in done.stdout
+    assert "What was not measured" in done.stdout
     assert "Input X contains NaN" in done.stdout
 
 

@@ -29,6 +29,7 @@ GOALS = (
     Goal("profile, local: over the bare scan, at most 8", "profile", "ours-local", "scan", at_most=8.0),
     Goal("profile, local: peak MiB, at most 1,024", "profile", "ours-local", value="driver_mib", at_most=1024.0),
     Goal("profile: Spark over ours on Spark, at least 10", "profile", "spark-mllib", "ours-spark", at_least=10.0),
+    Goal("profile: ydata-profiling minimal over local, at least 5", "profile", "ydata", "ours-local", at_least=5.0),
     Goal("text: MLlib over ours on Spark, at least 3", "text", "spark-mllib", "ours-spark", at_least=3.0),
     Goal("text: pandas over local, at least 1.5", "text", "pandas-sklearn", "ours-local", at_least=1.5),
     Goal("ingest: DuckDB over local, at least 0.7", "ingest", "duckdb", "ours-local", at_least=0.7),

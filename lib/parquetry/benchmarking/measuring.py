@@ -34,7 +34,7 @@ class Measurement:
     row, contender : str
     rows : int
         Rows of data.
-    status : {"ok", "failed", "timeout", "absent"}
+    status : {"ok", "failed", "timeout", "absent", "not installed"}
     seconds : tuple of float
         One for each repetition that ended.
     driver_mib, worker_mib, sum_mib : float
@@ -88,6 +88,9 @@ def measure(order: Order, *, timeout: float, log: Path) -> Measurement:
 
     if not CONTENDERS[order.contender].offers(order.row):
         return Measurement(order.row, order.contender, order.data.rows, "absent", error="It has nothing of the kind.")
+    lacking = CONTENDERS[order.contender].missing(order.peer_python)
+    if lacking is not None:
+        return Measurement(order.row, order.contender, order.data.rows, "not installed", error=lacking)
     home = Path(order.data.path).parent  # predictions are written to the disk that the rows are read from
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=home, ignore_cleanup_errors=True) as folder:
         command_file, result = Path(folder, "order.json"), Path(folder, "result.json")

@@ -22,12 +22,15 @@ OPPOSITE = {
     "dask-ml": "ours-dask",
     "pandas-sklearn": "ours-local",
     "duckdb": "ours-local",
+    "ydata": "ours-local",
 }
 """Whom each contender's time is divided by: a peer by ours on its engine, our engines by the local one."""
 
+UNMEASURED = ("failed", "timeout", "not installed")
+"""States of a measurement that should have been one."""
 _SAME = 1e-9
 _BAD = ("FAILED", "TIMEOUT", "missed")
-_WORDS = (*_BAD, "ABSENT")
+_WORDS = (*_BAD, "ABSENT", "NOT INSTALLED")
 _FILE_WIDTH = 150
 _HEADINGS = [
     "row", "contender", "seconds", "least to most", "/ scan", "/ ours", "driver MiB", "worker MiB", "sum MiB",
@@ -164,9 +167,7 @@ def write_parquet(results: Sequence[Result], path: str | os.PathLike[str]) -> No
 
 def failure_table(measured: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of what failed, with each error's first line."""
-    return ["row", "contender", "error"], [
-        [m.row, m.contender, m.error] for m in measured if m.status in ("failed", "timeout")
-    ]
+    return ["row", "contender", "error"], [[m.row, m.contender, m.error] for m in measured if m.status in UNMEASURED]
 
 
 def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

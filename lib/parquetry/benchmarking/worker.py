@@ -32,6 +32,8 @@ class Order:
     data : BenchmarkSet
     repeat, workers : int
     memory : int or None
+    peer_python : str or None, default None
+        The interpreter of a peer that has an environment of its own.
     """
 
     row: str
@@ -40,6 +42,7 @@ class Order:
     repeat: int
     workers: int
     memory: int | None
+    peer_python: str | None = None
 
     def to_json(self) -> str:
         """The order as the worker reads it."""
@@ -67,7 +70,7 @@ def work(order: Order, result: Path) -> None:
         os.environ["PARQUETRY_CACHE_DIR"] = cache
         from parquetry.benchmarking.contenders import CONTENDERS
 
-        contender = CONTENDERS[order.contender](order.data, order.workers, order.memory)
+        contender = CONTENDERS[order.contender](order.data, order.workers, order.memory, order.peer_python)
         contender.open()
         if order.row == "predict":
             contender.prepare()

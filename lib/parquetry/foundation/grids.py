@@ -91,9 +91,10 @@ def coarser(grid: Grid, exponent: int) -> Grid:
 def at_most(grid: Grid, cells: int, *, finest: int = _FINEST) -> Grid:
     """The finest coarser grid of at most so many cells, none narrower than ``2**finest``."""
     grid = coarser(grid, finest)
-    while len(grid.counts) > cells:
-        grid = coarser(grid, grid.exponent + 1)
-    return grid
+    shift, last = 0, grid.start + len(grid.counts) - 1
+    while (last >> shift) - (grid.start >> shift) >= cells:
+        shift += 1
+    return coarser(grid, grid.exponent + shift)
 
 
 def _exponent(low: float, high: float) -> int:

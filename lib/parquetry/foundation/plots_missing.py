@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import seaborn as sns
 
 from parquetry.foundation.missing_together import Together
 from parquetry.foundation.plots import INK, ORANGE, Picture, _axes, _fading
 from parquetry.foundation.plots_clusters import _short
+from parquetry.view import FloatArray
 
 _ROOM_FOR_NUMBERS = 15  # columns up to which each cell has its number
 
@@ -25,27 +28,28 @@ def together_picture(found: Together, rows: int) -> Picture | None:
     shares = found.pairs[np.ix_(some, some)] / gone[some, None]
     side = min(11.0, 2.6 + 0.45 * len(some))
     figure, axes = _axes((max(4.4, side), max(3.2, 0.8 * side)))
+    share_map(axes, shares, annot=len(some) <= _ROOM_FOR_NUMBERS, fmt=".0%", xticklabels=names, yticklabels=names)
+    axes.tick_params(axis="x", rotation=90 if len(some) > 4 else 0)
+    axes.set_ylabel("where this is missing …")
+    axes.set_xlabel("… this is missing too")
+    text = f"Of the rows without the column on the left, the share without the one below. {_patterns(found, rows)}"
+    return Picture(figure, "Missing together", text.strip())
+
+
+def share_map(axes: Any, shares: FloatArray, **cells: Any) -> None:
+    """Shares of missing rows as a heat map from 0 to 1; ``cells`` are what seaborn knows of its cells and names."""
     sns.heatmap(
         shares,
         ax=axes,
         cmap=_fading(ORANGE),
         vmin=0.0,
         vmax=1.0,
-        annot=len(some) <= _ROOM_FOR_NUMBERS,
-        fmt=".0%",
         annot_kws={"fontsize": 8, "color": INK},
-        xticklabels=names,
-        yticklabels=names,
         cbar=False,
+        **cells,
     )
-    axes.tick_params(color=INK, labelcolor=INK, length=0)
-    axes.tick_params(axis="x", rotation=90 if len(some) > 4 else 0)
-    axes.tick_params(axis="y", rotation=0)
-    axes.set_ylabel("where this is missing …")
-    axes.set_xlabel("… this is missing too")
+    axes.tick_params(color=INK, labelcolor=INK, length=0, rotation=0)
     axes.grid(visible=False)
-    text = f"Of the rows without the column on the left, the share without the one below. {_patterns(found, rows)}"
-    return Picture(figure, "Missing together", text.strip())
 
 
 def _patterns(found: Together, rows: int) -> str:

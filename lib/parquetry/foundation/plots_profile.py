@@ -21,6 +21,7 @@ from parquetry.foundation.plots import (
     short_number,
 )
 from parquetry.foundation.plots_clusters import _both_ways, _short
+from parquetry.foundation.plots_missing import share_map
 from parquetry.foundation.profile_results import ColumnProfile, Matrix, Profile
 
 _MOST_CELLS = 400  # of a heat map that are annotated
@@ -108,21 +109,7 @@ def missing_picture(columns: Sequence[ColumnProfile]) -> Picture | None:
         return None
     figure, axes = _axes((5.6, 1.0 + 0.3 * max(3, len(gappy))))
     shares = np.array([[c.missing / c.rows] for c in gappy])
-    sns.heatmap(
-        shares,
-        ax=axes,
-        cmap=_fading(ORANGE),
-        vmin=0.0,
-        vmax=1.0,
-        annot=True,
-        fmt=".1%",
-        annot_kws={"fontsize": 8, "color": INK},
-        yticklabels=[_short(c.name) for c in gappy],
-        xticklabels=False,
-        cbar=False,
-    )
-    axes.tick_params(color=INK, labelcolor=INK, length=0, rotation=0)
-    axes.grid(visible=False)
+    share_map(axes, shares, annot=True, fmt=".1%", yticklabels=[_short(c.name) for c in gappy], xticklabels=False)
     return Picture(figure, "Missing values", f"The share of rows without a value; {len(gappy)} columns have any.")
 
 

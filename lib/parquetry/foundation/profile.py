@@ -7,10 +7,9 @@ exact quantiles share it, and need a few more.
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +153,7 @@ def _profiled(
     reads = [1]
     numeric = correlated(columns)
     ordered = Floats(tuple(p for p in columns if p.kind in MEASURED and p.kind != "boolean"))
-    works = [Pass(ColumnFacts(columns), view)]
+    works = [Pass(ColumnFacts(columns, view.dataset.num_rows), view)]
     works += [Pass(PairMoments(Floats(numeric)), view)] if numeric else []
     works += [Pass(FirstHistogram(ordered), view)] if way != "none" else []
     facts, *more = yield works
@@ -221,11 +220,11 @@ def _notes(columns: tuple[Planned, ...], related: Relations, way: str) -> tuple[
 def _columns(
     columns: tuple[Planned, ...], facts: Facts, orders: dict[str, Order], quantiles: dict[str, Quantiles]
 ) -> tuple[ColumnProfile, ...]:
-    found, measured = [], 0
+    found, measured = [], _all_numbers(facts)
     for planned, state in zip(columns, facts.columns, strict=True):
         if planned.kind in MEASURED:
-            found.append(_measured(planned, state, facts, measured, orders[planned.name], quantiles.get(planned.name)))
-            measured += 1
+            order, known = orders[planned.name], quantiles.get(planned.name)
+            found.append(_measured(planned, state, facts.rows, next(measured), order, known))
         else:
             found.append(_other(planned, state, facts.rows))
     return tuple(found)
@@ -245,21 +244,28 @@ def _other(planned: Planned, state: ColumnState, rows: int) -> ColumnProfile:
     return replace(base, distinct=_distinct(state, count), texts=texts, **_top(planned, state))
 
 
+def _all_numbers(facts: Facts) -> Iterator[tuple[Numbers, int, tuple[float, float]]]:
+    """Of each measured column: its moments and counts, how many values it lacks, and its extremes."""
+    shape = facts.shape
+    columns = (shape.mean, np.sqrt(shape.variance), shape.variance, shape.skew, shape.kurtosis)
+    moments = np.stack(columns, axis=1).tolist()
+    ends = zip(shape.base.minimum.tolist(), shape.base.maximum.tolist(), strict=True)
+    counts = facts.counters[:, [1, 0, 2, 3]].tolist()  # zeros, negatives, infinities below and above
+    missing = facts.counters[:, 4].tolist()
+    for known, counted, gone, extremes in zip(moments, counts, missing, ends, strict=True):
+        yield Numbers(*known, *counted), gone, extremes
+
+
 def _measured(
-    planned: Planned, state: ColumnState, facts: Facts, i: int, order: Order, quantiles: Quantiles | None
+    planned: Planned,
+    state: ColumnState,
+    rows: int,
+    known: tuple[Numbers, int, tuple[float, float]],
+    order: Order,
+    quantiles: Quantiles | None,
 ) -> ColumnProfile:
-    shape, counters = facts.shape, facts.counters[i].tolist()
-    missing = counters[4]
-    count = facts.rows - missing
-    numbers = Numbers(
-        float(shape.mean[i]),
-        math.sqrt(shape.variance[i]),
-        float(shape.variance[i]),
-        float(shape.skew[i]),
-        float(shape.kurtosis[i]),
-        counters[1],
-        *(counters[j] for j in (0, 2, 3)),
-    )
+    numbers, missing, extremes = known
+    count = rows - missing
     outliers = None
     if quantiles is not None and count and planned.kind != "time":
         outliers = cells.outliers(order, quantiles.values[1], quantiles.values[3])
@@ -270,13 +276,13 @@ def _measured(
         name=planned.name,
         type=str(planned.type),
         kind=planned.kind,
-        rows=facts.rows,
+        rows=rows,
         count=count,
         missing=missing,
         nulls=nulls,
         nans=missing - nulls,
         distinct=_distinct(state, count, held),
-        **_extremes(planned, state, facts, i),
+        **_extremes(planned, state, *extremes),
         **(_top(planned, state) if held is None else _held_top(planned, held)),
         numbers=numbers,
         histogram=_histogram(planned, state),
@@ -285,13 +291,12 @@ def _measured(
     )
 
 
-def _extremes(planned: Planned, state: ColumnState, facts: Facts, i: int) -> dict[str, Any]:
+def _extremes(planned: Planned, state: ColumnState, low: float, high: float) -> dict[str, Any]:
     if state.extremes is not None:
-        low, high = state.extremes
+        least, most = state.extremes
         if planned.kind == "time":
-            low, high = moment_of(planned, low), moment_of(planned, high)
-        return {"minimum": low, "maximum": high}
-    low, high = float(facts.shape.base.minimum[i]), float(facts.shape.base.maximum[i])
+            least, most = moment_of(planned, least), moment_of(planned, most)
+        return {"minimum": least, "maximum": most}
     if low > high:
         return {}
     return (

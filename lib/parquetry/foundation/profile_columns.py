@@ -17,8 +17,8 @@ from parquetry.foundation import distinct, grids
 from parquetry.foundation.distinct import Frequent, KeyArray, Registers
 from parquetry.foundation.grids import Grid
 from parquetry.foundation.profile_kinds import MEASURED, TEXTS, Planned, coded, floats_of, keys_of, whole_numbers
-from parquetry.foundation.profile_loops import SUMS, add_hashes, add_to_rows, chunk_sums, scan_keys
-from parquetry.foundation.shape import Shape, empty_shape, merge_shapes, shape_of_sums
+from parquetry.foundation.profile_loops import SUMS, add_hashes, add_to_rows, chunk_sums, expect, scan_keys
+from parquetry.foundation.shape import Shape, merge_shapes, shape_of_chunks
 from parquetry.reduction import Reduction
 from parquetry.rows import finalized
 from parquetry.view import Batch, FloatArray
@@ -102,23 +102,27 @@ class ColumnFacts(Reduction[Facts, Facts]):
     Parameters
     ----------
     columns : tuple of Planned
+    rows : int, default 0
+        How many there are, as far as it is known.
     """
 
     label = "profile"
 
-    def __init__(self, columns: tuple[Planned, ...]) -> None:
+    def __init__(self, columns: tuple[Planned, ...], rows: int = 0) -> None:
         self.columns = columns
+        self.values = rows * len(columns)
         self.registers = 1 << (_PRECISION if len(columns) <= WIDE else _WIDE_PRECISION)
         self.room = ROOM if len(columns) <= WIDE else ROOM // 4
 
     def partial(self, batch: Batch) -> Facts:
+        expect(self.values)
         rows = np.zeros(batch.num_rows, dtype=np.uint64)
-        measured = [p for p in self.columns if p.kind in MEASURED]
-        sums = {p.name: chunk_sums(floats_of(batch, p)) for p in measured}
-        states = []
+        states, sums = [], []
         for planned in self.columns:
             if planned.kind in MEASURED:
-                states.append(self._measured(batch, planned, sums[planned.name], rows))
+                # All of a column's loops one after the other, while it lies in the core's cache.
+                sums.append(chunk_sums(floats_of(batch, planned)))
+                states.append(self._measured(batch, planned, sums[-1], rows))
             elif planned.kind in TEXTS:
                 states.append(self._text(batch, planned, rows))
             else:
@@ -126,10 +130,8 @@ class ColumnFacts(Reduction[Facts, Facts]):
         rows = finalized(rows)
         registers = np.zeros(1 << _ROW_PRECISION, dtype=np.uint8)
         add_hashes(rows, registers)
-        chunks = np.stack(list(sums.values()), axis=1) if sums else np.zeros((0, 0, SUMS))
-        shape = empty_shape(len(measured))
-        for chunk in chunks:
-            shape = merge_shapes(shape, shape_of_sums(chunk))
+        chunks = np.stack(sums, axis=1) if sums else np.zeros((0, 0, SUMS))
+        shape = shape_of_chunks(chunks)
         counters = chunks[:, :, 6:11].sum(axis=0).astype(np.int64)
         held = np.unique(rows) if len(rows) <= ROWS_EXACT else None
         return Facts(len(rows), shape, counters, states, held, registers)

@@ -6,19 +6,20 @@ depends on the CPU: sums run in four fixed lanes, and the compiler may not reord
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
+from numba.cpython.unsafe import numbers
 
 from parquetry.foundation.profile_loops import CHUNK
 
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _GOLDEN, _MISSING = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _S20, _S27, _S30, _S31 = np.uint64(20), np.uint64(27), np.uint64(30), np.uint64(31)
+_trailing_zeros: Any = numbers.trailing_zeros
 _ONE, _BYTE, _MINUS_ZERO = np.uint64(1), np.uint64(8), np.uint64(1 << 63)
-_S58, _DE_BRUIJN = np.uint64(58), np.uint64(0x03F79D71B4CB0A89)
-# How many zeros a number ends with, by its lowest bit: Leiserson, Prokop & Randall, "Using de Bruijn sequences" (1998).
-_ZEROS = np.zeros(64, dtype=np.uint64)
-_ZEROS[[(0x03F79D71B4CB0A89 << i) % 2**64 >> 58 for i in range(64)]] = np.arange(64, dtype=np.uint64)
+_PIECE = 1_024  # values whose hashes lie in a core's first cache, beside the registers
 
 
 @njit(cache=True, nogil=True)
@@ -130,18 +131,48 @@ def _powers(part, mean):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def grid_counts(values, scale, start, counts):  # type: ignore[no-untyped-def]
     """Add the finite values to cells of width ``1 / scale``; the first one is number ``start``."""
-    for x in values:
-        if np.isfinite(x):
-            counts[_cell(x, scale) - start] += 1
+    cells = np.empty(_PIECE, dtype=np.int64)
+    for first in range(0, len(values), _PIECE):
+        part = values[first : min(len(values), first + _PIECE)]
+        n = _cells_of(part, scale, start, cells)
+        for i in range(n):
+            counts[cells[i]] += 1
+
+
+@njit(cache=True, nogil=True)
+def _cells_of(part, scale, start, cells):  # type: ignore[no-untyped-def]
+    """The cells of the finite values of a piece, one behind the other; gives how many they are.
+
+    Loops of one plain step each: the compiler makes several values a step of them.
+    """
+    n, finite = len(part), 0
+    for i in range(n):
+        cells[i] = _cell(part[i], scale) - start
+        finite += part[i] - part[i] == 0.0
+    if finite == n:
+        return n
+    n = 0
+    for i in range(len(part)):
+        if np.isfinite(part[i]):
+            cells[n] = cells[i]
+            n += 1
+    return n
 
 
 @njit(cache=True, nogil=True)
 def cell_ranks(values, scale, start, ranks):  # type: ignore[no-untyped-def]
     """The rank of each value's cell; NaN for what is not finite."""
     out = np.empty(len(values))
-    for i in range(len(values)):
-        x = values[i]
-        out[i] = ranks[_cell(x, scale) - start] if np.isfinite(x) else np.nan
+    cells = np.empty(_PIECE, dtype=np.int64)
+    for first in range(0, len(values), _PIECE):
+        part = values[first : min(len(values), first + _PIECE)]
+        if _cells_of(part, scale, start, cells) == len(part):
+            for i in range(len(part)):
+                out[first + i] = ranks[cells[i]]
+        else:
+            for i in range(len(part)):
+                x = part[i]
+                out[first + i] = ranks[_cell(x, scale) - start] if np.isfinite(x) else np.nan
     return out
 
 
@@ -181,40 +212,65 @@ def scan_keys(keys, values, signed_zero, registers, rows, slots, slot_counts, ro
     int
         By how much every count may be too low.
     """
-    p = 0
-    while (1 << p) < len(registers):
-        p += 1
-    top = np.uint64(64 - p)
+    hashes, held = np.empty(_PIECE, dtype=np.uint64), np.empty(_PIECE, dtype=np.uint64)
+    places = np.empty(2 * room, dtype=np.uint64)  # the slots in use
     mask = np.uint64(len(slots) - 1)
     used, again, lost = 0, 0, 0
-    for i in range(len(keys)):
-        if np.isnan(values[i]):
-            rows[i] = (rows[i] * _GOLDEN) ^ _MISSING
-            continue
+    for first in range(0, len(keys), _PIECE):
+        last = min(len(keys), first + _PIECE)
+        n = _hashed(keys[first:last], values[first:last], signed_zero, rows[first:last], hashes, held)
+        add_hashes(hashes[:n], registers)
+        for i in range(n):
+            key = held[i]
+            at = (hashes[i] >> _S20) & mask
+            while slot_counts[at] != 0 and slots[at] != key:
+                at = (at + _ONE) & mask
+            if slot_counts[at] == 0:
+                slots[at] = key
+                places[used] = at
+                used += 1
+            else:
+                again += 1
+            slot_counts[at] += 1
+            if used == 2 * room:
+                if again:
+                    used, cut = _thinned(slots, slot_counts, places, room)
+                else:
+                    slot_counts[:] = 0
+                    used, cut = 0, 1
+                lost += cut
+                again = used
+    return lost
+
+
+@njit(cache=True, nogil=True)
+def _hashed(keys, values, signed_zero, rows, hashes, held):  # type: ignore[no-untyped-def]
+    """The hashes and keys of a piece's values, those of missing ones left out; gives how many they are.
+
+    Loops of one plain step each: the compiler makes several values a step of them.
+    """
+    n, there = len(keys), 0
+    for i in range(n):
         key = keys[i]
         if signed_zero and key == _MINUS_ZERO:
             key = np.uint64(0)
-        h = mixed(key + _GOLDEN)
-        rows[i] = (rows[i] * _GOLDEN) ^ h
-        _register(registers, h, top)
-        at = (h >> _S20) & mask
-        while slot_counts[at] != 0 and slots[at] != key:
-            at = (at + _ONE) & mask
-        if slot_counts[at] == 0:
-            slots[at] = key
-            used += 1
+        held[i] = key
+        hashes[i] = mixed(key + _GOLDEN)
+    for i in range(n):
+        there += values[i] == values[i]
+    if there == n:
+        for i in range(n):
+            rows[i] = (rows[i] * _GOLDEN) ^ hashes[i]
+        return n
+    n = 0
+    for i in range(len(keys)):
+        if np.isnan(values[i]):
+            rows[i] = (rows[i] * _GOLDEN) ^ _MISSING
         else:
-            again += 1
-        slot_counts[at] += 1
-        if used == 2 * room:
-            if again:
-                used, cut = _thinned(slots, slot_counts, room)
-            else:
-                slot_counts[:] = 0
-                used, cut = 0, 1
-            lost += cut
-            again = used
-    return lost
+            rows[i] = (rows[i] * _GOLDEN) ^ hashes[i]
+            held[n], hashes[n] = held[i], hashes[i]
+            n += 1
+    return n
 
 
 @njit(cache=True, nogil=True)
@@ -223,25 +279,20 @@ def add_hashes(hashes, registers):  # type: ignore[no-untyped-def]
     p = 0
     while (1 << p) < len(registers):
         p += 1
+    top = np.uint64(64 - p)
     for h in hashes:
-        _register(registers, h, np.uint64(64 - p))
+        # The first bits name the register; it keeps the most zeros that any hash ends with, and one. Without
+        # a branch: whether a register rises cannot be foretold while it has seen little.
+        rank = np.uint8(_trailing_zeros(h | (_ONE << top)) + _ONE)
+        place = np.int64(h >> top)
+        registers[place] = max(registers[place], rank)
 
 
 @njit(cache=True, nogil=True)
-def _register(registers, h, top):  # type: ignore[no-untyped-def]
-    """The first bits name the register; it keeps the most zeros that any hash ends with, and one.
-
-    Without a branch: whether a register rises cannot be foretold while it has seen little.
-    """
-    zeros = _ZEROS[((h & (~h + _ONE)) * _DE_BRUIJN) >> _S58]
-    rank = np.uint8(min(zeros, top) + 1)
-    place = np.int64(h >> top)
-    registers[place] = max(registers[place], rank)
-
-
-@njit(cache=True, nogil=True)
-def _thinned(slots, counts, room):  # type: ignore[no-untyped-def]
-    """The least cut of all counts that leaves at most ``room`` keys; gives keys left, and the cut."""
+def _thinned(slots, slot_counts, places, room):  # type: ignore[no-untyped-def]
+    """The least cut of all counts that leaves at most ``room`` keys of twice as many; gives keys left, and the cut."""
+    keys, counts = slots[places], slot_counts[places]
+    slot_counts[places] = 0
     cut = 0
     while True:
         cut += 1
@@ -251,23 +302,18 @@ def _thinned(slots, counts, room):  # type: ignore[no-untyped-def]
         if left <= room:
             break
         if cut == 8:
-            order = np.sort(counts)
-            cut = order[len(order) - room - 1]
+            cut = np.sort(counts)[len(counts) - room - 1]
             break
-    kept = np.empty(room, dtype=np.uint64)
-    kept_counts = np.empty(room, dtype=np.int32)
-    n = 0
-    for i in range(len(counts)):
-        if counts[i] > cut:
-            kept[n], kept_counts[n] = slots[i], counts[i] - cut
-            n += 1
-        counts[i] = 0
     mask = np.uint64(len(slots) - 1)
-    for i in range(n):
-        at = (mixed(kept[i] + _GOLDEN) >> _S20) & mask
-        while counts[at] != 0:
-            at = (at + _ONE) & mask
-        slots[at], counts[at] = kept[i], kept_counts[i]
+    n = 0
+    for i in range(len(keys)):
+        if counts[i] > cut:
+            at = (mixed(keys[i] + _GOLDEN) >> _S20) & mask
+            while slot_counts[at] != 0:
+                at = (at + _ONE) & mask
+            slots[at], slot_counts[at] = keys[i], counts[i] - cut
+            places[n] = at
+            n += 1
     return n, cut
 
 

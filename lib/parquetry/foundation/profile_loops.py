@@ -25,9 +25,16 @@ _GOLDEN, _MISSING = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _LONG = 2**12  # a text of more words is no work for NumPy
 _MINUS_ZERO = np.uint64(1 << 63)
 _seen: Counter[str] = Counter()
+_MANY = 4 * ENOUGH  # values of a pass from which on no worker begins slowly
 
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
+
+
+def expect(values: int) -> None:
+    """Say how many values a pass has: of very many, not even the first ones are left to NumPy."""
+    if values > _MANY:
+        _seen.update(dict.fromkeys(("chunk_sums", "grid_counts", "cell_ranks", "scan_keys", "add_hashes"), ENOUGH))
 
 
 def _compiled(name: str, values: int) -> Any:
@@ -121,7 +128,7 @@ def scan_keys(
         The keys that are held, in no order, their counts, and by how much every count may be too low.
     """
     if loop := _compiled("scan_keys", len(keys)):
-        slots, counts = np.zeros(8 * room, dtype=np.uint64), np.zeros(8 * room, dtype=np.int32)
+        slots, counts = np.zeros(16 * room, dtype=np.uint64), np.zeros(16 * room, dtype=np.int32)
         lost = loop(keys, values, signed_zero, registers, rows, slots, counts, room)
         used = counts != 0
         return slots[used], counts[used].astype(np.int64), int(lost)
@@ -139,22 +146,27 @@ def _most_frequent(keys: Keys, room: int) -> tuple[Keys, Counts, int]:
     if len(distinct) < 2 * room:
         return distinct, np.bincount(codes, minlength=len(distinct)), 0
     counts, lost, at = np.zeros(len(distinct), dtype=np.int64), 0, 0
-    used = 0
+    held = np.empty(0, dtype=np.int64)
     while at < len(codes):
         piece = codes[at : at + 2 * room]
         unique, first = np.unique(piece, return_index=True)
-        new = np.sort(first[counts[unique] == 0])
-        full = len(new) >= 2 * room - used
-        piece = piece[: new[2 * room - used - 1] + 1] if full else piece
+        new = counts[unique] == 0
+        firsts = np.sort(first[new])
+        free = 2 * room - len(held)
+        full = len(firsts) >= free
+        if full:
+            piece = piece[: firsts[free - 1] + 1]
+            new &= first < len(piece)
         np.add.at(counts, piece, 1)
-        at, used = at + len(piece), used + len(new)
+        held = np.concatenate([held, unique[new]])
+        at += len(piece)
         if full:
             # The least cut of all counts that leaves at most so many keys.
-            cut = int(np.partition(counts, len(counts) - room - 1)[len(counts) - room - 1])
-            counts = np.maximum(counts - cut, 0)
-            lost, used = lost + cut, int(np.count_nonzero(counts))
-    held = counts > 0
-    return distinct[held], counts[held], lost
+            cut = int(np.partition(counts[held], room - 1)[room - 1])
+            counts[held] = np.maximum(counts[held] - cut, 0)
+            held, lost = held[counts[held] > 0], lost + cut
+    kept = np.sort(held)
+    return distinct[kept], counts[kept], lost
 
 
 def add_hashes(hashes: Keys, registers: npt.NDArray[np.uint8]) -> None:
@@ -168,9 +180,8 @@ def add_hashes(hashes: Keys, registers: npt.NDArray[np.uint8]) -> None:
 def _into_registers(hashes: Keys, registers: npt.NDArray[np.uint8]) -> None:
     """The first bits name the register; it keeps the most zeros that any hash ends with, and one."""
     top = 64 - (len(registers).bit_length() - 1)
-    lowest = hashes & (~hashes + np.uint64(1))
-    zeros = np.minimum(np.frexp(lowest.astype(np.float64))[1] - 1, top)  # exact: a power of two
-    zeros[hashes == 0] = 0  # as the compiled loop has it
+    ended = hashes | np.uint64(1 << top)
+    zeros = np.frexp((ended & (~ended + np.uint64(1))).astype(np.float64))[1] - 1  # exact: a power of two
     np.maximum.at(registers, (hashes >> np.uint64(top)).astype(np.int64), (zeros + 1).astype(np.uint8))
 
 

@@ -16,6 +16,12 @@ from parquetry.report import number
 
 MOST_PICTURES = 100
 """Columns that get a picture of their own; a page with more of them would be slow."""
+MOST_SHOWN = 1_000
+"""Columns and alerts that a page shows; all are in the numbers that lie in it or beside it."""
+MOST_ALONG = 100
+"""Columns along which a page shows the target: the strongest."""
+MOST_BYTES = 8 * 2**20
+"""Numbers of more bytes are not put into the page."""
 _HEADINGS = (
     "column",
     "type",
@@ -67,22 +73,42 @@ def html(profile: Profile) -> str:
 def page_parts(profile: Profile) -> dict[str, Any]:
     """What the sections of ``profile_parts.html.j2`` show."""
     along = () if profile.target is None else profile.target.columns
+    shown = profile.columns[:MOST_SHOWN]
     return {
         "profile": profile,
-        "places": {c.name: i for i, c in enumerate(profile.columns, 1)},
-        "overview": (_HEADINGS, [_overview(c) for c in profile.columns]),
-        "along": sorted(along, key=lambda c: (-c.strength if c.strength == c.strength else 0.0, c.column)),
-        "columns": [_column(c, i) for i, c in enumerate(profile.columns)],
-        "notes": _picture_notes(profile),
-        "json": base64.b64encode(profile.to_json().encode()).decode(),
-        "csv": base64.b64encode(as_csv(profile).encode()).decode(),
+        "alerts": profile.alerts[:MOST_SHOWN],
+        "places": {c.name: i for i, c in enumerate(shown, 1)},
+        "overview": (_HEADINGS, [_overview(c) for c in shown]),
+        "along": sorted(along, key=lambda c: (-c.strength if c.strength == c.strength else 0.0, c.column))[:MOST_ALONG],
+        "columns": [_column(c, i) for i, c in enumerate(shown)],
+        "notes": _cut_notes(profile),
+        "files": _files(profile),
         "number": _number,
     }
 
 
-def _picture_notes(profile: Profile) -> list[str]:
-    n = len(profile.columns)
-    return [f"The first {MOST_PICTURES} of {n:,} columns have a picture."] if n > MOST_PICTURES else []
+def _cut_notes(profile: Profile) -> dict[str, str]:
+    """What each section does not show."""
+    along = 0 if profile.target is None else len(profile.target.columns)
+    cuts = (
+        ("alerts", MOST_SHOWN, len(profile.alerts), "alerts"),
+        ("overview", MOST_SHOWN, len(profile.columns), "columns"),
+        ("target", MOST_ALONG, along, "columns"),
+        ("columns", MOST_SHOWN, len(profile.columns), "columns"),
+        ("pictures", MOST_PICTURES, len(profile.columns), "columns have a picture"),
+    )
+    return {place: f"The first {most:,} of {n:,} {what}." for place, most, n, what in cuts if n > most}
+
+
+def _files(profile: Profile) -> list[tuple[str, str, str | None]]:
+    """Each file of numbers: its name, its kind, and itself in base64; None where it is too large for a page."""
+    files = (
+        ("profile.json", "application/json", profile.to_json().encode()),
+        ("columns.csv", "text/csv", as_csv(profile).encode()),
+    )
+    return [
+        (name, kind, base64.b64encode(data).decode() if len(data) <= MOST_BYTES else None) for name, kind, data in files
+    ]
 
 
 def show_profile(profile: Profile) -> None:

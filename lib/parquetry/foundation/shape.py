@@ -7,7 +7,9 @@ report SAND2008-6212 (2008); count, mean and squares are those of :mod:`parquetr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +65,47 @@ class Shape:
 def empty_shape(width: int) -> Shape:
     """The moments of no rows."""
     return Shape(empty_moments(width), np.zeros(width), np.zeros(width))
+
+
+def shape_of_chunks(sums: FloatArray) -> Shape:
+    """The moments of all chunks of each column.
+
+    The first half of the chunks is merged with the second, all pairs at once, until one is left: a chunk is
+    small beside what a step in NumPy costs.
+
+    Parameters
+    ----------
+    sums : ndarray of shape (n_chunks, n_columns, SUMS)
+        What ``profile_kernels.chunk_sums`` gives.
+    """
+    chunks, width = sums.shape[:2]
+    if not chunks:
+        return empty_shape(width)
+    shape = shape_of_sums(sums.reshape(chunks * width, -1))
+    while chunks > 1:
+        half = chunks // 2
+        merged = merge_shapes(_part(shape, 0, half * width), _part(shape, half * width, 2 * half * width))
+        shape = _joined(merged, _part(shape, 2 * half * width, chunks * width)) if chunks % 2 else merged
+        chunks -= half
+    return shape
+
+
+def _part(shape: Shape, start: int, stop: int) -> Shape:
+    """The moments of some columns."""
+    return _arrays(lambda a: a[start:stop], shape)
+
+
+def _joined(first: Shape, second: Shape) -> Shape:
+    """The moments of the columns of both."""
+    return _arrays(lambda a, b: np.concatenate([a, b]), first, second)
+
+
+def _arrays(change: Callable[..., Any], *shapes: Shape) -> Shape:
+    """A function of each of the arrays."""
+    bases = [s.base for s in shapes]
+    names = ("count", "weight", "mean", "rest", "m2", "minimum", "maximum")
+    base = replace(bases[0], **{name: change(*(getattr(b, name) for b in bases)) for name in names})
+    return Shape(base, change(*(s.m3 for s in shapes)), change(*(s.m4 for s in shapes)))
 
 
 def shape_of_sums(sums: FloatArray) -> Shape:

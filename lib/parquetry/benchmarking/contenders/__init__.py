@@ -13,6 +13,7 @@ from parquetry.benchmarking.contenders.memory import PandasSklearn
 from parquetry.benchmarking.contenders.mllib import SparkMLlib
 from parquetry.benchmarking.contenders.ours import OursDask, OursLocal, OursSpark
 from parquetry.benchmarking.contenders.scan import Scan
+from parquetry.benchmarking.contenders.ydata import YData
 
 CONTENDERS: dict[str, type[Contender]] = {
     "scan": Scan,
@@ -23,4 +24,5 @@ CONTENDERS: dict[str, type[Contender]] = {
     "dask-ml": DaskML,
     "pandas-sklearn": PandasSklearn,
     "duckdb": DuckDB,
+    "ydata": YData,
 }

@@ -21,15 +21,22 @@ class Contender(ABC):  # noqa: B024 (which rows it offers is its own affair)
         Threads or cores that it may use.
     memory : int or None
         Bytes for one worker, where the contender has such a setting.
+    peer_python : str or None, default None
+        The interpreter of a peer that has an environment of its own.
     """
 
-    def __init__(self, data: BenchmarkSet, workers: int, memory: int | None) -> None:
-        self.data, self.workers, self.memory = data, workers, memory
+    def __init__(self, data: BenchmarkSet, workers: int, memory: int | None, peer_python: str | None = None) -> None:
+        self.data, self.workers, self.memory, self.peer_python = data, workers, memory, peer_python
 
     @classmethod
     def offers(cls, row: str) -> bool:
         """Whether it has what the row measures."""
         return hasattr(cls, method_of(row))
+
+    @classmethod
+    def missing(cls, _peer_python: str | None) -> str | None:
+        """What it needs that is not installed, and how to get it; None where all is there."""
+        return None
 
     def open(self) -> None:  # noqa: B027 (most have nothing to do here)
         """Start what runs the work; not timed."""
