@@ -11,6 +11,7 @@ from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder
 from sklearn.utils import check_array
 
 from parquetry.block_cache import column_arrays
+from parquetry.classical.kmeans import require_rows
 from parquetry.classical.lloyd import Geometry, Run, lloyd
 from parquetry.classical.refusals import require_dense
 from parquetry.classical.row_weights import RowWeights
@@ -64,6 +65,8 @@ def _require_sound(estimator: Any, view: View) -> Any:
     require_dense(estimator, view)
     checked(estimator, estimator._validate_params)
     n_bins = checked(estimator, lambda: estimator._validate_n_bins(view.width))
+    if estimator.strategy == "kmeans":
+        require_rows(_WHO, view, "n_bins", int(n_bins.max()))
     weighted = view.sample_weight is not None
     if weighted and estimator.strategy == "quantile" and estimator.quantile_method not in _WEIGHTED_METHODS:
         raise BadParameter(
@@ -102,7 +105,7 @@ def _by_extremes(estimator: Any, view: View, n_bins: Any, kind: Any) -> Any:
     edges = [np.linspace(a, b, n + 1) for a, b, n in zip(least, most, n_bins, strict=True)]
     if estimator.strategy == "uniform":
         return least, most, edges
-    varying = np.flatnonzero(least != most)
+    varying = np.flatnonzero(least != most).tolist()
     searches = [_centers(view, j, edges[j], moments) for j in varying]
     found = yield from together(searches)
     for j, centers in zip(varying, found, strict=True):

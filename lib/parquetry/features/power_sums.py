@@ -130,13 +130,13 @@ class Grid:
     def centers(self) -> FloatArray:
         """Each bin's middle, then a middle of what lies below the first, and of what lies beyond the last."""
         inner = self.low + (np.arange(BINS) + 0.5) * ((self.high - self.low) / BINS)
-        return np.r_[inner, (self.least + self.low) / 2, (self.high + self.most) / 2]
+        return np.append(inner, [(self.least + self.low) / 2, (self.high + self.most) / 2])
 
     @property
     def halves(self) -> FloatArray:
         """Half of each bin's width."""
         inner = np.full(BINS, (self.high - self.low) / BINS / 2)
-        return np.r_[inner, (self.low - self.least) / 2, (self.most - self.high) / 2]
+        return np.append(inner, [(self.low - self.least) / 2, (self.most - self.high) / 2])
 
 
 class BinnedPowers(Reduction[list[FloatArray], list[FloatArray]]):

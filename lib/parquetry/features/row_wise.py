@@ -34,8 +34,8 @@ def fit_row_wise(transformer: Any, view: View, fitting: Fitting) -> Asking:
     checked(transformer, lambda: transformer.fit(x))
     if isinstance(transformer, PolynomialFeatures) and not is_sparse(view):
         _require_room(transformer, fitting.memory)
+    yield from ()  # a Fitter is a generator, and this one asks for nothing
     return transformer
-    yield  # a Fitter is a generator, and this one asks for nothing
 
 
 def stand_in(view: View) -> Any:

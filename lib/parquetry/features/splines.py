@@ -42,7 +42,7 @@ def fit_spline_transformer(spline: Any, view: View, _fitting: Fitting) -> Asking
     if knots is None:
         return spline
 
-    def known(*_: Any, **__: Any) -> FloatArray:
+    def known(*_: Any, **__: Any) -> Any:
         return knots
 
     spline._get_base_knot_positions = known

@@ -84,7 +84,8 @@ class Positions:
         lower, upper = found[: len(self.lower)].astype(dtype), found[len(self.lower) :].astype(dtype)
         gap = upper - lower
         near = upper - gap * (1 - self.fraction)
-        return np.where(self.fraction >= 0.5, near, lower + gap * self.fraction)
+        quantiles: FloatArray = np.where(self.fraction >= 0.5, near, lower + gap * self.fraction)
+        return quantiles
 
 
 def positions(q: Any, count: int, method: str = "linear") -> Positions:

@@ -1,0 +1,33 @@
+"""Learned attributes of feature transformers that NumPy cannot compare: arrays of arrays, and splines."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+import parity
+
+
+def assert_same_features(ours: Any, theirs: Any, rtol: float = parity.RTOL) -> None:
+    """As :func:`parity.assert_same_learned`, for bins and splines too."""
+    ours, theirs = copy.copy(ours), copy.copy(theirs)
+    for name in ("bin_edges_", "bsplines_"):
+        if hasattr(theirs, name):
+            mine, other = (_plain(e.__dict__.pop(name)) for e in (ours, theirs))
+            assert type(mine) is type(other)
+            for i, (a, b) in enumerate(zip(mine, other, strict=True)):
+                parity.assert_same(a, b, f"{name}[{i}]", rtol)
+    for name in ("_encoder", "_scaler"):
+        assert hasattr(ours, name) == hasattr(theirs, name), name
+        if hasattr(theirs, name):
+            parity.assert_same_learned(getattr(ours, name), getattr(theirs, name), rtol)
+            assert getattr(ours, name).get_params() == getattr(theirs, name).get_params() or name == "_encoder"
+    parity.assert_same_learned(ours, theirs, rtol)
+
+
+def _plain(values: Any) -> Any:
+    if isinstance(values, np.ndarray):
+        return list(values)
+    return [(s.t, s.c, s.k, s.extrapolate) for s in values]
