@@ -132,6 +132,6 @@ def test_sparse_that_cannot_be(write_parquet, local):
     folder = write_parquet(sparse_table(signed=True), row_group_size=71)
     with pytest.raises(BadParameter, match="center sparse"):
         pqy.fit(make_pipeline(FunctionTransformer(csr_matrix), RobustScaler()), folder, engine=local)
-    with pytest.raises(NegativeValues, match="column 'x0' holds a value below zero, first in .*row group 0, row"):
-        quantiles = QuantileTransformer(n_quantiles=9)
+    quantiles = QuantileTransformer(n_quantiles=9)
+    with pytest.raises(NegativeValues, match=r"column 'x0' holds a value below zero, first in .*row group 0, row"):
         pqy.fit(make_pipeline(FunctionTransformer(csr_matrix), quantiles), folder, engine=local)
