@@ -23,7 +23,6 @@ def assert_same_features(ours: Any, theirs: Any, rtol: float = parity.RTOL) -> N
         assert hasattr(ours, name) == hasattr(theirs, name), name
         if hasattr(theirs, name):
             parity.assert_same_learned(getattr(ours, name), getattr(theirs, name), rtol)
-            assert getattr(ours, name).get_params() == getattr(theirs, name).get_params() or name == "_encoder"
     parity.assert_same_learned(ours, theirs, rtol)
 
 

@@ -73,8 +73,8 @@ def test_many_columns_share_passes(write_parquet, local):
 
 
 def test_a_lambda_leaves_something_of_the_column(write_parquet, local):
-    """At the likelihood's own maximum, near -28, all of this column would be the same number."""
-    values = 1_000 + np.random.default_rng(0).normal(size=700)
+    """At the likelihood's own maximum, far below zero, all of this column would be the same number."""
+    values = 1_000 + np.random.default_rng(0).exponential(size=700)
     model = pqy.fit(PowerTransformer(standardize=False), write_parquet({"a": values}), engine=local)
     assert -6 < model.lambdas_[0] < 6
     assert len(np.unique(model.transform(values[:, None]))) > 10
@@ -83,7 +83,7 @@ def test_a_lambda_leaves_something_of_the_column(write_parquet, local):
 def test_constant_with_gaps_is_left_as_it_is(write_parquet, local):
     model = pqy.fit(PowerTransformer(), write_parquet({"a": [2.0] * 9 + [np.nan], "b": np.arange(10.0)}), engine=local)
     assert model.lambdas_[0] == 1.0
-    assert np.nanmax(np.abs(model.transform([[2.0, 3.0]])[:, 0])) == 0.0
+    assert np.nanmax(np.abs(model.transform([[2.0, 3.0]])[:, 0])) < 1e-12
 
 
 def test_behind_a_sparse_step(write_parquet, local):

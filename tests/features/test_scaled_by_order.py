@@ -8,13 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from scipy.sparse import csr_matrix
+from sklearn.dummy import DummyClassifier
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, QuantileTransformer, RobustScaler
 
 import parity
 import parquetry as pqy
-from parquetry.errors import BadParameter, DegenerateColumn, NegativeValues, NonFiniteValues, WrongColumnType
+from parquetry.errors import (
+    BadParameter,
+    DegenerateColumn,
+    NegativeValues,
+    NonFiniteValues,
+    TooBigForOneNode,
+    WrongColumnType,
+)
 
 DENSE = {
     "robust": RobustScaler(),
@@ -126,6 +134,23 @@ BAD = {
 def test_bad_input(estimator, table, kind, says, write_parquet, local):
     with pytest.raises(kind, match=f"(?i){says}"):
         pqy.fit(estimator, write_parquet(table, files=1), engine=local)
+
+
+def test_more_quantiles_than_fit(write_parquet, local):
+    folder = write_parquet({f"c{i}": np.arange(3_000.0) for i in range(20)}, row_group_size=500)
+    quantiles = QuantileTransformer(n_quantiles=3_000)
+    with pytest.raises(TooBigForOneNode, match="3,000 quantiles of 20 columns"):
+        pqy.fit(quantiles, folder, engine=local, memory="4MiB")
+
+
+def test_a_text_target_is_left_alone(write_parquet, local):
+    """What several passes read again is X alone."""
+    rows = 60_000
+    table = {f"c{i}": np.random.default_rng(i).normal(size=rows) for i in range(20)}
+    folder = write_parquet({**table, "y": np.where(table["c0"] > 0, "up", "down")}, row_group_size=30_000)
+    pipeline = make_pipeline(RobustScaler(), DummyClassifier())
+    model = pqy.fit(pipeline, folder, target="y", engine=local)
+    np.testing.assert_array_equal(model[0].center_, [np.median(v) for v in table.values()])
 
 
 def test_sparse_that_cannot_be(write_parquet, local):

@@ -11,7 +11,7 @@ from sklearn.preprocessing import QuantileTransformer
 from parquetry.classical.inputs import float_type
 from parquetry.classical.refusals import first_below_zero
 from parquetry.errors import BadParameter, NegativeValues
-from parquetry.features.quantile_columns import column_quantiles
+from parquetry.features.quantile_columns import column_quantiles, require_quantiles
 from parquetry.features.surrogate import checked, is_sparse, require_numbers, zeros
 from parquetry.fitting import Asking, Fitting, Pass
 from parquetry.foundation.positions import Position, earliest, shown_names
@@ -26,7 +26,7 @@ from parquetry.view import View
     exact="equal to subsample=None to the last bit, whatever subsample is: the quantiles of all rows",
     matrices=True,
 )
-def fit_quantile_transformer(transformer: Any, view: View, _fitting: Fitting) -> Asking:
+def fit_quantile_transformer(transformer: Any, view: View, fitting: Fitting) -> Asking:
     """``n_quantiles`` exact quantiles of each column over all rows, NaN left out; sparse X too.
 
     ``subsample`` and ``random_state`` are not used: where scikit-learn estimates the quantiles from
@@ -40,6 +40,7 @@ def fit_quantile_transformer(transformer: Any, view: View, _fitting: Fitting) ->
     rows, sparse = view.dataset.num_rows, is_sparse(view)
     _warn(transformer, rows, sparse=sparse)
     transformer.n_quantiles_ = max(1, min(transformer.n_quantiles, rows))
+    require_quantiles(transformer, view, fitting, transformer.n_quantiles_)
     transformer.references_ = np.linspace(0, 1, transformer.n_quantiles_, endpoint=True)
     zeros_count = not (sparse and transformer.ignore_implicit_zeros)
     more = [Pass(_NotNegative(shown_names(view)), view)] if sparse and zeros_count else []

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from parquetry.block_cache import column_arrays
+from parquetry.classical.refusals import require_memory
 from parquetry.classical.row_weights import RowWeights
 from parquetry.features.surrogate import is_sparse
-from parquetry.fitting import Pass
+from parquetry.fitting import Fitting, Pass
 from parquetry.foundation.moments import Moments
 from parquetry.foundation.positions import Finite, shown_names
+from parquetry.foundation.radix import cap_of
 from parquetry.foundation.rank_counts import Cells, FirstCells, FirstCounts
 from parquetry.foundation.ranks import Positions, Wanted, column_cells, order_statistics, positions
 from parquetry.view import FloatArray, View
 
+_ENTRY_BYTES = 12  # of a sparse X: a number and its column
 _CACHED_VALUES = 2**20  # beyond, a first pass does not hold all values, and several follow
 Asked = Generator[list[Any], list[Any], Any]
 
@@ -47,7 +51,17 @@ class ColumnQuantiles:
 
 def kept(view: View) -> View:
     """The view for a search of several passes: cached, where the first pass cannot hold all values."""
-    return view.cached() if view.dataset.num_rows * view.width > _CACHED_VALUES else view
+    view = replace(view, target=(), target_step=None)
+    return view.cached(column_arrays) if view.dataset.num_rows * view.width > _CACHED_VALUES else view
+
+
+def require_quantiles(estimator: Any, view: View, fitting: Fitting, number: int) -> None:
+    """Raise TooBigForOneNode where so many quantiles of all columns, or what a pass keeps for them, would not fit."""
+    stored = view.row_bytes / _ENTRY_BYTES / view.width if is_sparse(view) else 1.0
+    values = min(view.dataset.num_rows * min(1.0, stored), cap_of(view.width))
+    what = f"{number:,} quantiles of {view.width:,} columns, and the values that they are found among,"
+    fix = "Use fewer columns or quantiles, or allow more with memory=."
+    require_memory(estimator, fitting, int(8 * view.width * max(values, number)), what, fix)
 
 
 def column_quantiles(

@@ -10,7 +10,7 @@ from sklearn.preprocessing import RobustScaler
 from sklearn.preprocessing._data import _handle_zeros_in_scale
 
 from parquetry.classical.inputs import float_type
-from parquetry.features.quantile_columns import column_quantiles
+from parquetry.features.quantile_columns import column_quantiles, require_quantiles
 from parquetry.features.surrogate import checked, is_sparse, require_numbers, zeros
 from parquetry.fitting import Asking, Fitting, Pass
 from parquetry.foundation.positions import Finite, shown_names
@@ -19,7 +19,7 @@ from parquetry.view import View
 
 
 @fitter(RobustScaler, passes="1 (few rows) to 6, mostly 3", exact="equal to the last bit", matrices=True)
-def fit_robust_scaler(scaler: Any, view: View, _fitting: Fitting) -> Asking:
+def fit_robust_scaler(scaler: Any, view: View, fitting: Fitting) -> Asking:
     """Median and quantile range of each column, exact over all rows, NaN left out; sparse X too.
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.preprocessing.RobustScaler.html
@@ -31,6 +31,7 @@ def fit_robust_scaler(scaler: Any, view: View, _fitting: Fitting) -> Asking:
             yield [Pass(Finite("RobustScaler", shown_names(view), nan=False), view)]
         return scaler
     low, high = scaler.quantile_range
+    require_quantiles(scaler, view, fitting, 3)
     found = yield from column_quantiles(view, "RobustScaler", np.array([50.0, low, high]) / 100)
     dtype = float_type(view)
     if scaler.with_centering:
