@@ -43,16 +43,48 @@ def convert_splines(scope: Any, operator: Any, container: Any) -> None:
         raise UnsupportedStepError(
             step, "A graph cannot refuse a value beyond the knots.", "Use another extrapolation than 'error'."
         )
+    if step.extrapolation == "linear" and step.degree <= 1:
+        raise UnsupportedStepError(
+            step,
+            "Of splines of degree 0 or 1, scikit-learn continues each column from another knot.",
+            "Use degree=2 or more, or another extrapolation than 'linear'.",
+        )
     x = graph.doubled(graph.inputs())
     width = len(step.bsplines_)
-    parts = [_column(graph, columns(graph, x, [j], width), step, spline) for j, spline in enumerate(step.bsplines_)]
+    parts = [_column(graph, columns(graph, x, [j], width), step, j) for j in range(width)]
     graph.give(graph.rounded(graph.joined(parts)))
 
 
-def _column(graph: Graph, x: str, step: Any, spline: Any) -> str:
+def _column(graph: Graph, x: str, step: Any, j: int) -> str:
+    spline = step.bsplines_[j]
     low, high = spline.t[spline.k], spline.t[-spline.k - 1]
     known = graph.node("Where", graph.node("IsNaN", x), graph.constant(np.float64(low)), x)
-    inside = known
+    values = _constant(graph, known, step, j) if low == high else _varying(graph, known, step, spline)
+    if step.handle_missing == "zeros":
+        there = graph.doubled(graph.node("Not", graph.node("IsNaN", x)))
+        values = graph.node("Mul", values, there)
+    return values
+
+
+def _constant(graph: Graph, x: str, step: Any, j: int) -> str:
+    """A column that was constant: what scikit-learn makes of the value itself, and of what is below and above it."""
+    low = step.bsplines_[j].t[step.degree]
+    rows = np.tile([s.t[step.degree] for s in step.bsplines_], (5, 1))
+    rows[:, j] += np.arange(-2.0, 3.0)
+    whole = step.transform(rows) if not step.sparse_output else step.transform(rows).toarray()
+    per = whole.shape[1] // len(step.bsplines_)
+    below, under, at, above, over = whole[:, j * per : (j + 1) * per]
+    if not (np.array_equal(below, under) and np.array_equal(above, over)):
+        raise UnsupportedStepError(
+            step, f"Column {j} was constant, and is continued by lines from it.", "Leave it out."
+        )
+    edge = graph.constant(np.float64(low))
+    value = graph.node("Where", graph.node("Greater", x, edge), graph.constant(above), graph.constant(at))
+    return graph.node("Where", graph.node("Less", x, edge), graph.constant(under), value)
+
+
+def _varying(graph: Graph, inside: str, step: Any, spline: Any) -> str:
+    low, high = spline.t[spline.k], spline.t[-spline.k - 1]
     if step.extrapolation == "constant":
         inside = graph.node("Max", inside, graph.constant(np.float64(low)))
         inside = graph.node("Min", inside, graph.constant(np.float64(high)))
@@ -62,9 +94,6 @@ def _column(graph: Graph, x: str, step: Any, spline: Any) -> str:
         turns = graph.node("Floor", graph.node("Div", past, period))
         inside = graph.node("Sub", inside, graph.node("Mul", turns, period))
     values = _evaluated(graph, inside, _pieces(step, spline))
-    if step.handle_missing == "zeros":
-        there = graph.doubled(graph.node("Not", graph.node("IsNaN", x)))
-        values = graph.node("Mul", values, there)
     if not step.include_bias:
         number = spline.c.shape[1]
         values = columns(graph, values, range(number - 1), number)
@@ -88,10 +117,10 @@ def _evaluated(graph: Graph, x: str, pieces: _Pieces) -> str:
 def _pieces(step: Any, spline: Any) -> _Pieces:
     """The splines between the base knots, and the lines that continue them where that is asked for."""
     k = spline.k
-    whole = PPoly.from_spline(spline)
     chosen = slice(k, len(spline.t) - k - 1)
     starts = spline.t[chosen]
-    powers = whole.c[::-1, chosen]
+    each = [PPoly.from_spline((spline.t, np.ascontiguousarray(c), k)).c[::-1, chosen] for c in spline.c.T]
+    powers = np.stack(each, axis=2)
     kept = np.diff(spline.t)[chosen] > 0
     if kept.any():
         starts, powers = starts[kept], powers[:, kept]
