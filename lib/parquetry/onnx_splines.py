@@ -10,6 +10,7 @@ from scipy.interpolate import PPoly
 from skl2onnx.common.data_types import FloatTensorType
 
 from parquetry.onnx_graph import Graph, UnsupportedStepError, columns, rows_of
+from parquetry.through import nameless
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def _constant(graph: Graph, x: str, step: Any, j: int) -> str:
     low = step.bsplines_[j].t[step.degree]
     rows = np.tile([s.t[step.degree] for s in step.bsplines_], (5, 1))
     rows[:, j] += np.arange(-2.0, 3.0)
-    whole = step.transform(rows) if not step.sparse_output else step.transform(rows).toarray()
+    whole = nameless(step).transform(rows)
+    whole = whole.toarray() if step.sparse_output else whole
     per = whole.shape[1] // len(step.bsplines_)
     below, under, at, above, over = whole[:, j * per : (j + 1) * per]
     if not (np.array_equal(below, under) and np.array_equal(above, over)):

@@ -109,7 +109,7 @@ EXPORTED = {
         f"splines, {way}": (SplineTransformer(n_knots=4, extrapolation=way, include_bias=bias), 1e-6)
         for way, bias in (("constant", True), ("linear", False), ("continue", True), ("periodic", False))
     },
-    "steps": (SplineTransformer(degree=0, knots="quantile"), 1e-6),
+    "hats": (SplineTransformer(degree=1, knots="quantile"), 1e-6),
     "polynomials": (PolynomialFeatures(3, include_bias=False), 1e-6),
     "varying": (VarianceThreshold(0.5), 1e-6),
 }
