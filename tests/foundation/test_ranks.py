@@ -74,6 +74,8 @@ def test_a_thousand_quantiles(room, write_parquet, local):
 @pytest.mark.parametrize("average", [True, False])
 def test_weighted_percentiles(room, average, write_parquet, local):
     data = columns()
+    if average:  # of the last value of a column with NaN, scikit-learn's own average is NaN
+        data = {name: values for name, values in data.items() if not np.isnan(values).any()}
     weights = np.random.default_rng(1).integers(0, 4, 6_000).astype(float)
     folder = write_parquet({**data, "w": weights}, files=2, row_group_size=800)
     view = make_view(pqy.open_dataset(folder), target=None, features=list(data), sample_weight="w")

@@ -10,10 +10,10 @@ from sklearn.preprocessing import RobustScaler
 from sklearn.preprocessing._data import _handle_zeros_in_scale
 
 from parquetry.classical.inputs import float_type
-from parquetry.features.quantile_columns import column_quantiles, require_quantiles
-from parquetry.features.surrogate import checked, is_sparse, require_numbers, zeros
+from parquetry.features.quantile_columns import column_quantiles, refusing, require_quantiles
+from parquetry.features.surrogate import checked, require_numbers, zeros
 from parquetry.fitting import Asking, Fitting, Pass
-from parquetry.foundation.positions import Finite, shown_names
+from parquetry.foundation.positions import shown_names
 from parquetry.registry import fitter
 from parquetry.view import View
 
@@ -27,8 +27,7 @@ def fit_robust_scaler(scaler: Any, view: View, fitting: Fitting) -> Asking:
     require_numbers(scaler, view)
     checked(scaler, lambda: scaler.fit(zeros(view)))
     if not (scaler.with_centering or scaler.with_scaling):
-        if not is_sparse(view):
-            yield [Pass(Finite("RobustScaler", shown_names(view), nan=False), view)]
+        yield [Pass(refusing(view, "RobustScaler", shown_names(view), nan=True), view)]
         return scaler
     low, high = scaler.quantile_range
     require_quantiles(scaler, view, fitting, 3)

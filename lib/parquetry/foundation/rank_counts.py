@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from parquetry.block_cache import CachedBatch
 from parquetry.foundation.positions import Values, features
 from parquetry.foundation.radix import DIGITS, IntArray, KeyArray, cap_of, key_of
 from parquetry.reduction import Reduction
@@ -278,12 +279,18 @@ def _kept(keys: KeyArray, weights: FloatArray, stored: int) -> Part:
 
 def _columns(batch: Any, values: Values) -> tuple[Iterator[FloatArray] | list[FloatArray], int]:
     """A batch's columns and their number; of a sparse X only what is stored."""
-    if values is features and not isinstance(batch.X, Columns) and hasattr(batch.matrix, "tocsc"):
+    if values is features and _is_sparse(batch):
         matrix = batch.matrix.tocsc()
         ends = matrix.indptr
         return (matrix.data[ends[j] : ends[j + 1]] for j in range(matrix.shape[1])), matrix.shape[1]
     columns = values(batch)
     return columns, len(columns)
+
+
+def _is_sparse(batch: Any) -> bool:
+    if isinstance(batch, CachedBatch):  # its matrix would have to be put together first
+        return "X.data" in batch.arrays
+    return not isinstance(batch.X, Columns) and hasattr(batch.matrix, "tocsc")
 
 
 def _keyed(column: FloatArray, weights: FloatArray | None) -> Iterator[tuple[KeyArray, FloatArray]]:
