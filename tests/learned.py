@@ -6,6 +6,8 @@ import copy
 from typing import Any
 
 import numpy as np
+from scipy.interpolate import BSpline
+from sklearn.base import BaseEstimator
 
 import parity
 
@@ -24,6 +26,19 @@ def assert_same_features(ours: Any, theirs: Any, rtol: float = parity.RTOL) -> N
         if hasattr(theirs, name):
             parity.assert_same_learned(getattr(ours, name), getattr(theirs, name), rtol)
     parity.assert_same_learned(ours, theirs, rtol)
+
+
+def bits(value: Any) -> Any:
+    """Everything that a fitted estimator has learned, to the last bit, in a form that can be compared and hashed."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, np.ndarray | list | tuple):
+        return tuple(bits(v) for v in value)
+    if isinstance(value, BSpline):
+        return bits(value.t), bits(value.c), value.k
+    if isinstance(value, BaseEstimator):
+        return tuple((k, bits(v)) for k, v in sorted(vars(value).items()) if k != "fit_report_")
+    return repr(value)
 
 
 def _plain(values: Any) -> Any:

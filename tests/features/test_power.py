@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from scipy import stats
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, PowerTransformer
 
@@ -84,6 +86,15 @@ def test_constant_with_gaps_is_left_as_it_is(write_parquet, local):
     model = pqy.fit(PowerTransformer(), write_parquet({"a": [2.0] * 9 + [np.nan], "b": np.arange(10.0)}), engine=local)
     assert model.lambdas_[0] == 1.0
     assert np.nanmax(np.abs(model.transform([[2.0, 3.0]])[:, 0])) < 1e-12
+
+
+def test_of_a_target(write_parquet, local):
+    data = columns()
+    folder = write_parquet({**data, "y": np.exp(data["normal"])}, row_group_size=151)
+    regressor = TransformedTargetRegressor(LinearRegression(), transformer=PowerTransformer("box-cox"))
+    ours, theirs, x = parity.fit_both(regressor, folder, local, target="y", features=["normal"])
+    np.testing.assert_allclose(ours.predict(x), theirs.predict(x), rtol=1e-5)
+    assert ours.fit_report_["placement"] == "distributed"
 
 
 def test_behind_a_sparse_step(write_parquet, local):
