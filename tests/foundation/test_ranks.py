@@ -81,7 +81,7 @@ def test_weighted_percentiles(room, average, write_parquet, local):
     view = make_view(pqy.open_dataset(folder), target=None, features=list(data), sample_weight="w")
     percent = np.linspace(0, 100, 21)
     asking = weighted_quantiles(view, "test", [percent] * len(data), average=average, nan=True)
-    found, _ = run(asking, local)
+    (found, _), _ = run(asking, local)
     for (name, values), own in zip(data.items(), found, strict=True):
         expected = _weighted_percentile(values, weights, percent, average=average)
         np.testing.assert_array_equal(own, expected + 0.0, err_msg=name)

@@ -16,7 +16,7 @@ from parquetry.classical.lloyd import Geometry, Run, lloyd
 from parquetry.classical.refusals import require_dense
 from parquetry.classical.row_weights import RowWeights
 from parquetry.errors import BadParameter
-from parquetry.features.quantile_columns import column_quantiles, weighted_quantiles
+from parquetry.features.quantile_columns import column_quantiles, kept, weighted_quantiles
 from parquetry.features.row_wise import stand_in
 from parquetry.features.splines import HasWeight
 from parquetry.features.surrogate import checked, set_inputs
@@ -87,8 +87,10 @@ def _by_quantiles(estimator: Any, view: View, n_bins: Any, kind: Any) -> Any:
         ends = np.array([f.found[[0, -1]] for f in found])
         return ends[:, 0], ends[:, 1], [np.asarray(f.linear(kind), dtype=np.float64) for f in found]
     # Rows of no weight count where a column is looked at for being constant, as in scikit-learn.
-    (moments,) = yield [Pass(Moments(_WHO, shown_names(view), nan=False, squares=False), view)]
-    edges = yield from weighted_quantiles(view, _WHO, levels, average=method == "averaged_inverted_cdf")
+    view = kept(view)
+    more = [Pass(Moments(_WHO, shown_names(view), nan=False, squares=False), view)]
+    average = method == "averaged_inverted_cdf"
+    edges, (moments,) = yield from weighted_quantiles(view, _WHO, levels, average=average, more=more)
     return moments.minimum, moments.maximum, [e.astype(kind) for e in edges]
 
 

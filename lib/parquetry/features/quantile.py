@@ -11,7 +11,7 @@ from sklearn.preprocessing import QuantileTransformer
 from parquetry.classical.inputs import float_type
 from parquetry.classical.refusals import first_below_zero
 from parquetry.errors import BadParameter, NegativeValues
-from parquetry.features.quantile_columns import column_quantiles, require_quantiles
+from parquetry.features.quantile_columns import column_quantiles, kept, require_quantiles
 from parquetry.features.surrogate import checked, is_sparse, require_numbers, zeros
 from parquetry.fitting import Asking, Fitting, Pass
 from parquetry.foundation.positions import Position, earliest, shown_names
@@ -43,6 +43,7 @@ def fit_quantile_transformer(transformer: Any, view: View, fitting: Fitting) -> 
     require_quantiles(transformer, view, fitting, transformer.n_quantiles_)
     transformer.references_ = np.linspace(0, 1, transformer.n_quantiles_, endpoint=True)
     zeros_count = not (sparse and transformer.ignore_implicit_zeros)
+    view = kept(view)
     more = [Pass(_NotNegative(shown_names(view)), view)] if sparse and zeros_count else []
     # NumPy takes percents, and divides: the same rounding, the same ranks.
     q = transformer.references_ * 100 / 100

@@ -51,6 +51,8 @@ class ColumnQuantiles:
 
 def kept(view: View) -> View:
     """The view for a search of several passes: cached, where the first pass cannot hold all values."""
+    if view.prepare is not None:
+        return view
     view = replace(view, target=(), target_step=None)
     return view.cached(column_arrays) if view.dataset.num_rows * view.width > _CACHED_VALUES else view
 
@@ -97,7 +99,7 @@ def column_quantiles(
     list of ColumnQuantiles
     """
     view = kept(view)
-    first, cells = yield from first_cells(view, who, nan=nan, zeros=zeros, more=more)
+    first, cells, _ = yield from first_cells(view, who, nan=nan, zeros=zeros, more=more)
     levels = q if isinstance(q, list) else [q] * len(cells)
     places = [positions(own, max(1, int(c.total)), method) for own, c in zip(levels, cells, strict=True)]
     implicit = [first.rows - part.stored for part in first.columns] if zeros else None
@@ -107,14 +109,17 @@ def column_quantiles(
 
 def first_cells(
     view: View, who: str, *, nan: bool, zeros: bool = True, weighted: bool = False, more: Sequence[Pass] = ()
-) -> Generator[list[Any], list[Any], tuple[FirstCells, list[Cells]]]:
-    """The first pass over all columns, with the refusal of what is not finite, and of weights that make no sense."""
+) -> Generator[list[Any], list[Any], tuple[FirstCells, list[Cells], list[Any]]]:
+    """The first pass over all columns, with the refusal of what is not finite, and of weights that make no sense.
+
+    Gives the pass's own result, each column's cells, and the results of ``more``.
+    """
     names = shown_names(view)
     works = [Pass(FirstCounts(weighted=weighted), view), Pass(refusing(view, who, names, nan=nan), view)]
     if weighted:
         works.append(Pass(RowWeights(who, str(view.sample_weight)), view))
-    first, *_ = yield [*works, *more]
-    return first, column_cells(first, zeros=zeros)
+    first, *others = yield [*works, *more]
+    return first, column_cells(first, zeros=zeros), others[len(works) - 1 :]
 
 
 def refusing(view: View, who: str, names: Sequence[str], *, nan: bool) -> Any:
@@ -125,7 +130,7 @@ def refusing(view: View, who: str, names: Sequence[str], *, nan: bool) -> Any:
 
 
 def weighted_quantiles(
-    view: View, who: str, levels: Sequence[FloatArray], *, average: bool, nan: bool = False
+    view: View, who: str, levels: Sequence[FloatArray], *, average: bool, nan: bool = False, more: Sequence[Pass] = ()
 ) -> Asked:
     """scikit-learn's weighted percentiles of every column; a Fitter yields from it.
 
@@ -141,17 +146,20 @@ def weighted_quantiles(
         of weights that are no whole numbers are rounded, in scikit-learn too, and may miss it.
     nan : bool, default False
         Whether NaN is allowed; its row does not count then.
+    more : sequence of Pass, default ()
+        What else runs beside the first pass.
 
     Returns
     -------
-    list of ndarray
+    list of ndarray, list
+        The percentiles, and the results of ``more``.
     """
     view = kept(view)
-    _, cells = yield from first_cells(view, who, nan=nan, weighted=True)
+    _, cells, others = yield from first_cells(view, who, nan=nan, weighted=True, more=more)
     wanted = [_weighted(c.total, percent) for c, percent in zip(cells, levels, strict=True)]
     found = yield from order_statistics(cells, wanted, view, weighted=True)
     halves = [(f[: len(p)], f[len(p) :]) for f, p in zip(found, levels, strict=True)]
-    return [(lower + upper) / 2 if average else lower for lower, upper in halves]
+    return [(lower + upper) / 2 if average else lower for lower, upper in halves], others
 
 
 def _weighted(total: float, percent: FloatArray) -> Wanted:

@@ -62,7 +62,7 @@ def _knots(spline: Any, view: View) -> Any:
     if spline.knots == "quantile":
         percent = 100 * np.linspace(start=0, stop=1, num=spline.n_knots, dtype=np.float64)
         if weighted:
-            found = yield from weighted_quantiles(view, _WHO, [percent] * view.width, average=False, nan=nan)
+            found, _ = yield from weighted_quantiles(view, _WHO, [percent] * view.width, average=False, nan=nan)
             return np.transpose(found)
         found = yield from column_quantiles(view, _WHO, percent / 100, nan=nan)
         return np.transpose([f.linear() for f in found])
