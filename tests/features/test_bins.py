@@ -59,10 +59,12 @@ WEIGHTED = {
 }
 
 
+@pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("kind", ["plain", "whole"])
-def test_weights(kind, write_parquet, local):
+def test_weights(kind, whole, write_parquet, local):
     table = parity.numbers(kind, 300)
-    weights = np.random.default_rng(3).integers(0, 4, 300).astype(float)
+    rng = np.random.default_rng(3)
+    weights = rng.integers(0, 4, 300).astype(float) if whole else rng.gamma(2.0, size=300)
     weights[int(np.argmax(table["a"].to_numpy()))] = 0.0  # an extreme that does not count
     folder = write_parquet(table.append_column("w", pa.array(weights)), row_group_size=53)
     for estimator in WEIGHTED.values():
