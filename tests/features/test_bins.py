@@ -12,7 +12,7 @@ from sklearn.preprocessing import KBinsDiscretizer, SplineTransformer
 import parity
 import parquetry as pqy
 from learned import assert_same_features
-from parquetry.errors import BadParameter, NonFiniteValues, WrongColumnType
+from parquetry.errors import BadParameter, NonFiniteValues, TooBigForOneNode, WrongColumnType
 
 BINS = {
     "quantiles": KBinsDiscretizer(),
@@ -142,6 +142,12 @@ BAD = {
     ),
     "weighted method": (
         KBinsDiscretizer(quantile_method="linear"), WEIGHTS, {"sample_weight": "w"}, BadParameter, "no sample weights",
+    ),
+    "negative weight, given knots": (
+        SplineTransformer(knots=[[0.0], [1.0]]), WEIGHTS, {"sample_weight": "w"}, BadParameter, "non-negative",
+    ),
+    "more bins than fit": (
+        KBinsDiscretizer(n_bins=9_000_000), WEIGHTS, {"memory": "100MiB"}, TooBigForOneNode, "9,000,001 quantiles",
     ),
     "negative weight": (KBinsDiscretizer(), WEIGHTS, {"sample_weight": "w"}, BadParameter, "non-negative"),
     "knots, NaN": (SplineTransformer(), NUMBERS, {}, NonFiniteValues, "'b' holds NaN.*row 1"),

@@ -16,7 +16,7 @@ from parquetry.classical.lloyd import Geometry, Run, lloyd
 from parquetry.classical.refusals import require_dense
 from parquetry.classical.row_weights import RowWeights
 from parquetry.errors import BadParameter
-from parquetry.features.quantile_columns import column_quantiles, kept, weighted_quantiles
+from parquetry.features.quantile_columns import column_quantiles, kept, require_quantiles, weighted_quantiles
 from parquetry.features.row_wise import stand_in
 from parquetry.features.splines import HasWeight
 from parquetry.features.surrogate import checked, set_inputs
@@ -38,7 +38,7 @@ _NARROWEST = 1e-8
     exact="equal to subsample=None, whatever subsample is; kmeans and weighted quantiles to 1e-9",
     matrices=True,
 )
-def fit_k_bins(estimator: Any, view: View, _fitting: Fitting) -> Asking:
+def fit_k_bins(estimator: Any, view: View, fitting: Fitting) -> Asking:
     """Bin edges of each column, from all rows.
 
     ``subsample`` and ``random_state`` are not used: where scikit-learn estimates the edges from
@@ -51,6 +51,7 @@ def fit_k_bins(estimator: Any, view: View, _fitting: Fitting) -> Asking:
     seen = check_array(stand_in(view), dtype="numeric", ensure_all_finite=False).dtype
     kind = seen if seen.kind == "f" else np.dtype(np.float64)
     if estimator.strategy == "quantile":
+        require_quantiles(estimator, view, fitting, int(n_bins.max()) + 1)
         least, most, edges = yield from _by_quantiles(estimator, view, n_bins, kind)
     else:
         least, most, edges = yield from _by_extremes(estimator, view, n_bins, kind)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import SplineTransformer
 
+from parquetry.classical.inputs import float_type
 from parquetry.classical.row_weights import RowWeights
-from parquetry.features.quantile_columns import column_quantiles, refusing, weighted_quantiles
+from parquetry.features.quantile_columns import column_quantiles, refusing, require_quantiles, weighted_quantiles
 from parquetry.features.row_wise import stand_in
 from parquetry.features.surrogate import checked, is_sparse, require_numbers, zeros
 from parquetry.fitting import Asking, Fitting, Pass
@@ -26,7 +27,7 @@ _WHO = "SplineTransformer"
     exact="equal; interpolated and weighted quantiles to 1e-12",
     matrices=True,
 )
-def fit_spline_transformer(spline: Any, view: View, _fitting: Fitting) -> Asking:
+def fit_spline_transformer(spline: Any, view: View, fitting: Fitting) -> Asking:
     """Knots at equal distances, at exact quantiles of all rows, or as given; sample weights as in scikit-learn.
 
     Once the knots are known, scikit-learn's own ``fit`` makes the splines of them. Infinity is always
@@ -38,7 +39,7 @@ def fit_spline_transformer(spline: Any, view: View, _fitting: Fitting) -> Asking
     few = min(2, view.dataset.num_rows)
     x = zeros(view, few) if is_sparse(view) or view.steps else stand_in(view)[:few]
     checked(spline, lambda: spline.fit(x))
-    knots = yield from _knots(spline, view)
+    knots = yield from _knots(spline, view, fitting)
     if knots is None:
         return spline
 
@@ -53,40 +54,39 @@ def fit_spline_transformer(spline: Any, view: View, _fitting: Fitting) -> Asking
     return spline
 
 
-def _knots(spline: Any, view: View) -> Any:
+def _knots(spline: Any, view: View, fitting: Fitting) -> Any:
     """Knots of shape ``(n_knots, n_features)``, or None where they are given."""
     nan, weighted = spline.handle_missing == "zeros", view.sample_weight is not None
     if not isinstance(spline.knots, str):
-        yield [Pass(refusing(view, _WHO, shown_names(view), nan=nan), view)]
+        finite = Pass(refusing(view, _WHO, shown_names(view), nan=nan), view)
+        yield [finite, Pass(RowWeights(_WHO, str(view.sample_weight)), view)] if weighted else [finite]
         return None
     if spline.knots == "quantile":
+        require_quantiles(spline, view, fitting, spline.n_knots)
         percent = 100 * np.linspace(start=0, stop=1, num=spline.n_knots, dtype=np.float64)
         if weighted:
             found, _ = yield from weighted_quantiles(view, _WHO, [percent] * view.width, average=False, nan=nan)
             return np.transpose(found)
         found = yield from column_quantiles(view, _WHO, percent / 100, nan=nan)
-        return np.transpose([f.linear() for f in found])
-    least, most, _ = yield from weighted_extremes(view, _WHO, nan=nan)
+        return np.transpose([f.linear(float_type(view)) for f in found])
+    least, most = yield from _extremes(view, nan=nan)
     least, most = np.nan_to_num(least, nan=0.0), np.nan_to_num(most, nan=0.0)
     return np.linspace(start=least, stop=most, num=spline.n_knots, endpoint=True, dtype=np.float64)
 
 
-def weighted_extremes(view: View, who: str, *, nan: bool) -> Any:
-    """Smallest and largest value of each column over the rows with a weight, and the unweighted moments.
-
-    NaN for a column without a value. A Fitter yields from it; it takes one pass.
-    """
-    names = shown_names(view)
-    values = HasWeight() if view.sample_weight is not None else features
-    works = [Pass(Moments(who, names, values=values, squares=False), view)]
-    if view.sample_weight is not None:
-        works.append(Pass(RowWeights(who, view.sample_weight), view))
-    (
-        moments,
-        *_,
-    ) = yield [*works, Pass(refusing(view, who, names, nan=nan), view)]
+def _extremes(view: View, *, nan: bool) -> Any:
+    """Smallest and largest value of each column over the rows with a weight; NaN for a column without a value."""
+    names, weight = shown_names(view), view.sample_weight
+    values = features if weight is None else HasWeight()
+    works = [
+        Pass(Moments(_WHO, names, values=values, squares=False), view),
+        Pass(refusing(view, _WHO, names, nan=nan), view),
+    ]
+    if weight is not None:
+        works.append(Pass(RowWeights(_WHO, weight), view))
+    moments, *_ = yield works
     seen = moments.count > 0
-    return np.where(seen, moments.minimum, np.nan), np.where(seen, moments.maximum, np.nan), moments
+    return np.where(seen, moments.minimum, np.nan), np.where(seen, moments.maximum, np.nan)
 
 
 class HasWeight:
