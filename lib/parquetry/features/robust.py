@@ -18,7 +18,7 @@ from parquetry.registry import fitter
 from parquetry.view import View
 
 
-@fitter(RobustScaler, passes="1 (few rows) to 6, mostly 3", exact="equal to the last bit", matrices=True)
+@fitter(RobustScaler, passes="1 (few rows) to 6, mostly 2 or 3", exact="equal to the last bit", matrices=True)
 def fit_robust_scaler(scaler: Any, view: View, fitting: Fitting) -> Asking:
     """Median and quantile range of each column, exact over all rows, NaN left out; sparse X too.
 

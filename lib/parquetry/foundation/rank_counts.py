@@ -84,11 +84,12 @@ class Part:
 
     def cells(self) -> Cells:
         """Both together, in order."""
-        order = np.argsort(self.keys, kind="stable")
-        keys = self.keys[order]
+        weighted = len(self.weights) > 0
+        order = np.argsort(self.keys, kind="stable") if weighted else None
+        keys = np.sort(self.keys) if order is None else self.keys[order]
         first = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])[: len(keys)]
         counts = np.diff(np.r_[first, len(keys)])
-        masses = np.add.reduceat(self.weights[order], first) if len(self.weights) else counts.astype(np.float64)
+        masses = np.add.reduceat(self.weights[order], first) if weighted else counts.astype(np.float64)
         low, high = np.r_[self.low, keys[first]], np.r_[self.high, keys[first]]
         count, mass = np.r_[self.count, counts], np.r_[self.mass, masses]
         order = np.argsort(low, kind="stable")

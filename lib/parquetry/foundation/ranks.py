@@ -24,8 +24,8 @@ __all__ = ["FirstCounts", "Positions", "Wanted", "column_cells", "order_statisti
 
 MOST_CELLS = 2**18
 """Cells that a state may hold, over all columns."""
-MOST_KEPT = 2**19
-"""Values that it may hold."""
+MOST_KEPT = 2**21
+"""Values that all states of a pass may hold together."""
 _MOST_BITS, _FEWEST_BITS = 12, 2
 _ZERO = np.uint64(key_of(0.0))
 # method: alpha, beta of Hyndman & Fan, "Sample quantiles in statistical packages", The American Statistician 50 (1996)
