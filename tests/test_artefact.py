@@ -18,6 +18,7 @@ from skl2onnx import __max_supported_opset__
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import FactorAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.impute import SimpleImputer
@@ -28,7 +29,6 @@ from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
     QuantileTransformer,
-    SplineTransformer,
     StandardScaler,
 )
 
@@ -245,7 +245,7 @@ def squared(regressor: Any, **target: Any) -> TransformedTargetRegressor:
 
 UNEXPORTABLE = {
     "function": (lambda: make_pipeline(encoded(FunctionTransformer(own_function)), Ridge()), "own_function", "numbers"),
-    "no converter": (lambda: make_pipeline(encoded(SplineTransformer()), Ridge()), "no converter", "splinetransformer"),
+    "no converter": (lambda: make_pipeline(encoded(FactorAnalysis(2)), Ridge()), "no converter", "factoranalysis"),
     "own class": (lambda: make_pipeline(encoded(Own()), Ridge()), "no converter|skl2onnx says", "own"),
     "target function": (
         lambda: make_pipeline(encoded(), squared(Ridge(), func=own_function, inverse_func=own_function)),

@@ -44,9 +44,12 @@ EXPECTED: dict[str, dict[str, str]] = {
     "AdditiveChi2Sampler": dict.fromkeys(
         ("check_estimators_nan_inf", "check_fit_non_negative", "check_positive_only_tag_during_fit"), UNREAD
     ),
+    "Binarizer": {"check_estimators_nan_inf": UNREAD},
     "GaussianMixture": {"check_fit2d_1sample": FEW_ROWS},
+    "Normalizer": {"check_estimators_nan_inf": UNREAD},
     "PassiveAggressiveClassifier": {"check_class_weight_classifiers": IN_ORDER},
     "PolynomialCountSketch": {"check_estimators_nan_inf": UNREAD},
+    "PolynomialFeatures": {"check_estimators_nan_inf": UNREAD},
     "RBFSampler": {"check_estimators_nan_inf": UNREAD},
     "Ridge": {"check_non_transformer_estimators_n_iter": CLOSED_FORM},
     "RidgeClassifier": {"check_non_transformer_estimators_n_iter": CLOSED_FORM},

@@ -6,7 +6,12 @@ from typing import Any
 
 _FORESTS = "{0} or {1}, which scale; xgboost and lightgbm bring their own training on clusters"
 _KERNEL = "make_pipeline(Nystroem(), {0}()), which scales: a kernel needs every pair of rows, Nystroem a sample of them"
+_IMPUTER = (
+    "SimpleImputer(add_indicator=True), which scales: {0}, and whether that is worth it, a sample of the rows can tell"
+)
 _ADVICE = {
+    "IterativeImputer": _IMPUTER.format("each round fits a model of every column on all others"),
+    "KNNImputer": _IMPUTER.format("the nearest neighbors of a row may be any rows"),
     "SVC": _KERNEL.format("LinearSVC"),
     "NuSVC": _KERNEL.format("LinearSVC"),
     "SVR": _KERNEL.format("LinearSVR"),

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from sklearn.impute import SimpleImputer
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import parity
 import parquetry as pqy
-from parquetry.errors import BadParameter, NonFiniteValues, TooManyCategories, WrongColumnType
+from parquetry.errors import BadParameter, NonFiniteValues, TooBigForOneNode, TooManyCategories, WrongColumnType
 from parquetry.foundation import counts
 
 STRATEGIES = ("mean", "median", "most_frequent", "constant")
@@ -239,3 +240,14 @@ def test_too_many_categories(write_parquet, local, monkeypatch):
     folder = write_parquet({"id": np.arange(100)}, row_group_size=9)
     with pytest.raises(TooManyCategories, match="SimpleImputer: column 'id' has more than 50"):
         pqy.fit(SimpleImputer(strategy="most_frequent"), folder, engine=local)
+
+
+@pytest.mark.parametrize("imputer", [KNNImputer(n_neighbors=3), IterativeImputer(max_iter=3, random_state=0)])
+def test_imputers_that_look_at_other_rows_are_gathered_or_told_what_scales(imputer, write_parquet, local):
+    folder = write_parquet(parity.numbers("gaps", 120), row_group_size=37)
+    ours, theirs, x = parity.fit_both(imputer, folder, local)
+    np.testing.assert_allclose(ours.transform(x), theirs.transform(x), rtol=1e-9)
+    assert ours.fit_report_["placement"] == "single-node"
+    assert type(imputer).__name__ in ours.fit_report_["steps"][0]["why"]
+    with pytest.raises(TooBigForOneNode, match=r"use SimpleImputer\(add_indicator=True\), which scales"):
+        pqy.fit(imputer, folder, engine=local, memory=1_000)

@@ -12,6 +12,7 @@ PENALTIES = tuple(10.0 ** (i / 4 - 2) for i in range(20))
 FOLDS = 5
 CLUSTERS, ROUNDS = 8, 20
 TREES, DEPTH = 50, 10
+QUANTILES = 1_000
 TOLERANCE = 1e-6
 """The largest entry of the logistic loss's mean gradient at which a fit may stop."""
 
@@ -47,6 +48,8 @@ ROWS = {
     for row in (
         Row("linear", "linear regression", reads="target"),
         Row("standardize", "means and deviations of all features"),
+        Row("quantiles", f"{QUANTILES:,} exact quantiles of all features (QuantileTransformer)"),
+        Row("power", "the most likely lambda of all features (PowerTransformer)"),
         Row("predict", "predictions written as Parquet"),
         Row("logistic", f"logistic regression to a gradient of {TOLERANCE:g}", reads="label"),
         Row("pca", "principal components, all of them"),

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from parquetry.benchmarking.contenders.base import Contender, first_centers, weights
-from parquetry.benchmarking.rows import CLUSTERS, DEPTH, FOLDS, PENALTIES, ROUNDS, TOLERANCE, TREES
+from parquetry.benchmarking.rows import CLUSTERS, DEPTH, FOLDS, PENALTIES, QUANTILES, ROUNDS, TOLERANCE, TREES
 from parquetry.benchmarking.sets import BenchmarkSet
 
 
@@ -24,6 +24,15 @@ class PandasSklearn(Contender):
 
         model = StandardScaler().fit(_read(path, [*self.data.features]))
         return [*model.mean_, *model.scale_]
+
+    def quantiles(self, path: str) -> list[float]:
+        model = quantile_transformer().fit(_read(path, [*self.data.features]))
+        return [*model.quantiles_.ravel()]
+
+    def power(self, path: str) -> list[float]:
+        from sklearn.preprocessing import PowerTransformer
+
+        return [*PowerTransformer().fit(_read(path, [*self.data.features])).lambdas_]
 
     def predict(self, path: str, to: str) -> list[float]:
         import pandas as pd
@@ -90,6 +99,13 @@ def fit_linear(data: BenchmarkSet, path: str) -> Any:
     from sklearn.linear_model import LinearRegression
 
     return LinearRegression().fit(*_rows(data, path, data.target))
+
+
+def quantile_transformer() -> Any:
+    """scikit-learn's, over all rows."""
+    from sklearn.preprocessing import QuantileTransformer
+
+    return QuantileTransformer(n_quantiles=QUANTILES, subsample=None)
 
 
 def logistic_estimator() -> Any:

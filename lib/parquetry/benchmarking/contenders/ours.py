@@ -38,6 +38,14 @@ class Ours(Contender):
         model = self._fit(StandardScaler(), path)
         return [*model.mean_, *model.scale_]
 
+    def quantiles(self, path: str) -> list[float]:
+        return [*self._fit(memory.quantile_transformer(), path).quantiles_.ravel()]
+
+    def power(self, path: str) -> list[float]:
+        from sklearn.preprocessing import PowerTransformer
+
+        return [*self._fit(PowerTransformer(), path).lambdas_]
+
     def predict(self, path: str, to: str) -> list[float]:
         from parquetry.scoring import predict
 
