@@ -1,0 +1,158 @@
+"""The folds of a cross-fitted step: which rows are encoded by what the other folds have told."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+
+from parquetry.classical.folds import Folds, _contiguous, _starts_by_row
+from parquetry.errors import BadParameter
+from parquetry.features.surrogate import checked
+from parquetry.fitting import Fitting, Pass
+from parquetry.reduction import Reduction
+from parquetry.rows import combined_mask, hashes_at
+from parquetry.view import View
+
+MOST_DEALT = 10_000_000
+"""Up to so many rows scikit-learn's own splitter deals them out; it holds a number for each of them."""
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class HashFolds:
+    """Folds by a hash of each row's place: about equal, and the same on every engine.
+
+    Parameters
+    ----------
+    count : int
+    salt : str
+    """
+
+    count: int
+    salt: str
+
+    def of(self, batch: Any) -> IntArray:
+        """The fold of each row of a batch, shape ``(n_rows,)``."""
+        hashes = hashes_at(batch.block.name, batch.block.row_group, batch.rows, self.salt)
+        # The upper half of the product's bits: no fold is likelier than another by more than 2**-32.
+        return np.asarray(((hashes >> np.uint64(32)) * np.uint64(self.count)) >> np.uint64(32), dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class DealtFolds:
+    """Folds as a splitter has dealt them out.
+
+    Parameters
+    ----------
+    count : int
+    dealt : dict of int to ndarray
+        For each block, the fold of every position in its row group.
+    """
+
+    count: int
+    dealt: dict[int, npt.NDArray[Any]]
+
+    def of(self, batch: Any) -> IntArray:
+        """The fold of each row of a batch, shape ``(n_rows,)``."""
+        return self.dealt[batch.block.index][batch.rows].astype(np.int64)
+
+
+def crossing(
+    encoder: Any, view: View, fitting: Fitting, *, by_class: bool
+) -> Generator[list[Any], list[Any], HashFolds | DealtFolds | Folds]:
+    """The folds of ``cv=`` for an encoder that is cross-fitted.
+
+    Shuffling without a seed takes any folds: here by a hash. With one, or without shuffling,
+    scikit-learn's own splitter deals the rows out, up to 10 million of them; beyond that a plain
+    ``KFold`` is told by the row's number, and all others go by the hash, salted with the seed.
+
+    Parameters
+    ----------
+    encoder : estimator
+        With ``cv``, ``shuffle`` and ``random_state``.
+    view : View
+        Its target encoded as numbers.
+    fitting : Fitting
+    by_class : bool
+        Whether the target is one of classes.
+
+    Raises
+    ------
+    BadParameter
+        ``cv`` does not deal out each row once, or needs more than the target.
+    """
+    cv, rows = _splitter(encoder, by_class=by_class), view.dataset.num_rows
+    plain = type(cv) in (KFold, StratifiedKFold)
+    if plain and cv.shuffle and cv.random_state is None:
+        return HashFolds(cv.n_splits, "cross-fit")
+    if rows > MOST_DEALT:
+        if type(cv) is KFold and not cv.shuffle:
+            return Folds(cv.n_splits, _contiguous(rows, cv.n_splits), _starts_by_row(view), by_class=False)
+        if not plain:
+            raise BadParameter(
+                f"{type(encoder).__name__}: cv={cv} deals {rows:,} rows out at once.",
+                why=f"Up to {MOST_DEALT:,} rows are dealt out by scikit-learn's own splitter.",
+                fix="Pass a number as cv, KFold or StratifiedKFold.",
+            )
+        fitting.report.why = f"Beyond {MOST_DEALT:,} rows the folds go by a hash of the row's place."
+        return HashFolds(cv.n_splits, f"cross-fit-{cv.random_state}")
+    y = None
+    if type(cv) is not KFold:
+        (parts,) = yield [Pass(_TargetNumbers(), replace(view, features=(), steps=(), step_names=None))]
+        y = np.concatenate([part for _, part in sorted(parts.items())])
+    return checked(encoder, lambda: _dealt(cv, view, rows, y))  # type: ignore[no-any-return]
+
+
+def _splitter(encoder: Any, *, by_class: bool) -> Any:
+    settings: dict[str, Any] = {"shuffle": True}
+    for name in ("shuffle", "random_state"):
+        if getattr(encoder, name, "deprecated") != "deprecated":
+            settings[name] = getattr(encoder, name)
+    if not settings["shuffle"]:
+        settings.pop("random_state", None)
+    cv = encoder.cv
+    if isinstance(cv, KFold | StratifiedKFold):
+        return cv
+    y = np.array([0, 1]) if by_class else np.array([0.5, 1.5, 2.5])
+    return checked(encoder, lambda: check_cv(cv, y, classifier=by_class, **settings))
+
+
+def _dealt(cv: Any, view: View, rows: int, y: Any) -> DealtFolds:
+    folds = np.zeros(rows, dtype=np.uint16)
+    seen = np.zeros(rows, dtype=np.int64)
+    count = 0
+    for k, (_, test) in enumerate(cv.split(np.zeros((rows, 1)), y)):
+        folds[test] = k
+        seen[test] += 1
+        count = k + 1
+    if not (seen == 1).all():
+        raise ValueError("Validation indices from `cv` must cover each sample index exactly once with no overlap.")
+    dealt, start = {}, 0
+    for block in view.dataset.blocks:
+        mask = combined_mask(view.dataset.row_filters, block.name, block.row_group, block.num_rows)
+        places = np.arange(block.num_rows) if mask is None else np.flatnonzero(mask)
+        dealt[block.index] = np.zeros(block.num_rows, dtype=folds.dtype)
+        dealt[block.index][places] = folds[start : start + len(places)]
+        start += len(places)
+    return DealtFolds(count, dealt)
+
+
+class _TargetNumbers(Reduction[dict[int, Any], dict[int, Any]]):
+    """The target of all rows, by block: for a splitter that deals rows out by it."""
+
+    label = "target-for-folds"
+
+    def partial(self, batch: Any) -> dict[int, Any]:
+        return {batch.block.index: batch.y_floats[0]}
+
+    def merge(self, left: dict[int, Any], right: dict[int, Any]) -> dict[int, Any]:
+        found = dict(left)
+        for block, y in right.items():
+            found[block] = np.concatenate([found[block], y]) if block in found else y
+        return found
