@@ -121,7 +121,9 @@ class CategoryStats(Reduction[list[ColumnStats], list[CategoryPart]]):
         if not column.overflow and sum(part.nbytes for part in column.parts) <= self.most:
             return column
         first = column.parts[0]
-        empty = CategoryPart([] if isinstance(first.values, list) else first.values[:0], first.keys[:0], first.counts[:0])
+        empty = CategoryPart(
+            [] if isinstance(first.values, list) else first.values[:0], first.keys[:0], first.counts[:0]
+        )
         return ColumnStats([empty], overflow=True)
 
 

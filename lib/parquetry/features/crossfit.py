@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import numpy.typing as npt
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 
 from parquetry.classical.folds import Folds, _contiguous, _starts_by_row
+from parquetry.dataset import Dataset
 from parquetry.errors import BadParameter
 from parquetry.features.surrogate import checked
 from parquetry.fitting import Fitting, Pass
 from parquetry.reduction import Reduction
-from parquetry.rows import combined_mask, hashes_at
+from parquetry.rows import RowFilter, combined_mask, hashes_at, row_hashes
 from parquetry.view import View
 
 MOST_DEALT = 10_000_000
@@ -40,8 +42,12 @@ class HashFolds:
     def of(self, batch: Any) -> IntArray:
         """The fold of each row of a batch, shape ``(n_rows,)``."""
         hashes = hashes_at(batch.block.name, batch.block.row_group, batch.rows, self.salt)
-        # The upper half of the product's bits: no fold is likelier than another by more than 2**-32.
-        return np.asarray(((hashes >> np.uint64(32)) * np.uint64(self.count)) >> np.uint64(32), dtype=np.int64)
+        return _fold_of(hashes, self.count)
+
+
+def _fold_of(hashes: npt.NDArray[np.uint64], count: int) -> IntArray:
+    """The upper half of a product's bits: no fold is likelier than another by more than 2**-32."""
+    return np.asarray(((hashes >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +64,48 @@ class DealtFolds:
     count: int
     dealt: dict[int, npt.NDArray[Any]]
 
+    @classmethod
+    def by_hash(cls, count: int, dataset: Dataset) -> DealtFolds:
+        """The same folds as :class:`HashFolds`, row by row."""
+        dealt = {}
+        for block in dataset.blocks:
+            hashes = row_hashes(block.name, block.row_group, block.num_rows, "cross-fit")
+            dealt[block.index] = _fold_of(hashes, count).astype(np.uint16)
+        return cls(count, dealt)
+
     def of(self, batch: Any) -> IntArray:
         """The fold of each row of a batch, shape ``(n_rows,)``."""
         return self.dealt[batch.block.index][batch.rows].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class FoldFilter(RowFilter):
+    """Keeps the rows of one fold, or those of all others.
+
+    Parameters
+    ----------
+    salt, low, high, inside
+        As of a RowFilter; they tell this filter from others.
+    dealt : dict of (str, int) to ndarray
+        For each file and row group, the fold of every position.
+    """
+
+    dealt: Any = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def kept(cls, dataset: Dataset, folds: DealtFolds, fold: int, *, inside: bool) -> Dataset:
+        """The dataset's rows of a fold, or all others."""
+        named = {(b.name, b.row_group): folds.dealt[b.index] for b in dataset.blocks}
+        digest = hashlib.sha256(repr(sorted(named)).encode())
+        for _, numbers in sorted(named.items()):
+            digest.update(numbers.tobytes())
+        own = cls(f"folds-{digest.hexdigest()}", fold, fold + 1, inside, named)
+        return replace(dataset, row_filters=(*dataset.row_filters, own))
+
+    def mask(self, file: str, row_group: int, num_rows: int) -> npt.NDArray[np.bool_]:
+        """True for the rows that stay; shape ``(num_rows,)``."""
+        own = self.dealt[file, row_group] == self.low
+        return own if self.inside else ~own
 
 
 def crossing(
@@ -102,11 +147,36 @@ def crossing(
             )
         fitting.report.why = f"Beyond {MOST_DEALT:,} rows the folds go by a hash of the row's place."
         return HashFolds(cv.n_splits, f"cross-fit-{cv.random_state}")
+    return (yield from dealt_folds(encoder, cv, view))  # type: ignore[return-value]
+
+
+def dealt_folds(
+    estimator: Any, cv: Any, view: View, *, whole: bool = True
+) -> Generator[list[Any], list[Any], DealtFolds | None]:
+    """The folds of scikit-learn's own splitter, which sees the target (in one pass) where it may need it.
+
+    Parameters
+    ----------
+    estimator : object
+        Named in errors.
+    cv : splitter
+    view : View
+        Its target encoded as numbers.
+    whole : bool, default True
+        Raise BadParameter where a row is in no fold or in several; else the result is None then.
+    """
     y = None
     if type(cv) is not KFold:
         (parts,) = yield [Pass(_TargetNumbers(), replace(view, features=(), steps=(), step_names=None))]
         y = np.concatenate([part for _, part in sorted(parts.items())])
-    return checked(encoder, lambda: _dealt(cv, view, rows, y))  # type: ignore[no-any-return]
+    found = checked(estimator, lambda: _dealt(cv, view, view.dataset.num_rows, y))
+    if found is None and whole:
+        raise BadParameter(
+            f"{type(estimator).__name__}: the folds of cv={cv} do not hold each row exactly once.",
+            why="Validation indices from `cv` must cover each sample index exactly once with no overlap.",
+            fix="Pass a number, KFold or StratifiedKFold.",
+        )
+    return found  # type: ignore[no-any-return]
 
 
 def _splitter(encoder: Any, *, by_class: bool) -> Any:
@@ -123,16 +193,16 @@ def _splitter(encoder: Any, *, by_class: bool) -> Any:
     return checked(encoder, lambda: check_cv(cv, y, classifier=by_class, **settings))
 
 
-def _dealt(cv: Any, view: View, rows: int, y: Any) -> DealtFolds:
+def _dealt(cv: Any, view: View, rows: int, y: Any) -> DealtFolds | None:
     folds = np.zeros(rows, dtype=np.uint16)
     seen = np.zeros(rows, dtype=np.int64)
-    count = 0
-    for k, (_, test) in enumerate(cv.split(np.zeros((rows, 1)), y)):
+    count, complete = 0, True
+    for k, (train, test) in enumerate(cv.split(np.zeros((rows, 1)), y)):
         folds[test] = k
         seen[test] += 1
-        count = k + 1
-    if not (seen == 1).all():
-        raise ValueError("Validation indices from `cv` must cover each sample index exactly once with no overlap.")
+        count, complete = k + 1, complete and len(train) + len(test) == rows
+    if not (complete and (seen == 1).all()):
+        return None
     dealt, start = {}, 0
     for block in view.dataset.blocks:
         mask = combined_mask(view.dataset.row_filters, block.name, block.row_group, block.num_rows)

@@ -173,9 +173,7 @@ class _Target:
 def _target(encoder: Any, view: View) -> Generator[list[Any], list[Any], _Target]:
     """scikit-learn's ``type_of_target`` over all rows, and the classes."""
     if len(view.target) != 1:
-        raise BadParameter(
-            f"TargetEncoder needs one target, not {len(view.target)}.", fix="Pass target='column'."
-        )
+        raise BadParameter(f"TargetEncoder needs one target, not {len(view.target)}.", fix="Pass target='column'.")
     kind = encoder.target_type
     if kind in ("auto", "continuous"):
         stored = view.dataset.full_schema.field(view.target[0]).type
