@@ -117,12 +117,15 @@ class Texts:
         return cls(categories) if texts and len(categories) else None
 
     def __call__(self, column: Any) -> IntArray | None:
+        import pandas as pd
+
         if isinstance(column, np.ndarray):
             return self._of_objects(column)
         if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
             return None
         encoded = column.dictionary_encode()
-        places = self.index.get_indexer(encoded.dictionary.to_numpy(zero_copy_only=False))
+        values = pd.Index(encoded.dictionary.to_numpy(zero_copy_only=False), dtype=object)
+        places = self.index.get_indexer(values)
         places = np.append(places, self.nan if _null_is_nan() else self.null).astype(np.int64)
         return np.asarray(places[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
 
@@ -130,7 +133,8 @@ class Texts:
         import pandas as pd
 
         missing = pd.isna(column)
-        codes = self.index.get_indexer(np.where(missing, "", column)).astype(np.int64)
+        values = pd.Index(np.where(missing, "", column), dtype=object)
+        codes: IntArray = self.index.get_indexer(values).astype(np.int64)
         if missing.any():
             nulls = np.array([value is None for value in column[missing]], dtype=bool)
             codes[missing] = np.where(nulls, self.null, self.nan)

@@ -43,7 +43,7 @@ class Correlated:
     def coefficients(self) -> FloatArray:
         """Pearson's correlation of each column with y; NaN for one that does not vary."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.clip(self.shared / np.sqrt(self.spread) / np.sqrt(self.y_spread), -1.0, 1.0)
+            return np.asarray(np.clip(self.shared / np.sqrt(self.spread) / np.sqrt(self.y_spread), -1.0, 1.0))
 
 
 class Correlation(Reduction[Correlated, Correlated]):
@@ -101,20 +101,20 @@ class Correlation(Reduction[Correlated, Correlated]):
         shifts = [float(column[0]) if self.centered else 0.0 for column in columns]
         y_shift = float(y[0]) if self.centered else 0.0
         first, spread, shared = (np.zeros(len(columns)) for _ in range(3))
-        y_first = y_spread = 0.0
+        y_first, y_spread = 0.0, 0.0
         for start in range(0, len(y), _CHUNK):
             moved_y = y[start : start + _CHUNK] - y_shift
-            y_first += moved_y.sum()
-            y_spread += moved_y @ moved_y
+            y_first += float(moved_y.sum())
+            y_spread += float(moved_y @ moved_y)
             for i, (column, shift) in enumerate(zip(columns, shifts, strict=True)):
                 moved = column[start : start + _CHUNK] - shift
                 first[i] += moved.sum()
                 spread[i] += moved @ moved
                 shared[i] += moved @ moved_y
-        return self._centered(len(y), np.array(shifts), y_shift, first, spread, shared, float(y_first), float(y_spread))
+        return self._centered(len(y), np.array(shifts), y_shift, first, spread, shared, y_first, y_spread)
 
     def _sparse(self, matrix: Any, y: FloatArray) -> Correlated:
-        """A column with gaps has a deviation of its mean's own size, or nearly: it needs no shift, which would fill it."""
+        """Without a shift, which would fill X: a column with gaps deviates by about as much as its mean."""
         y_shift = float(y[0]) if self.centered else 0.0
         moved_y = y - y_shift
         first = np.asarray(matrix.sum(axis=0)).ravel()

@@ -75,7 +75,7 @@ class DealtFolds:
 
     def of(self, batch: Any) -> IntArray:
         """The fold of each row of a batch, shape ``(n_rows,)``."""
-        return self.dealt[batch.block.index][batch.rows].astype(np.int64)
+        return np.asarray(self.dealt[batch.block.index][batch.rows], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class FoldFilter(RowFilter):
 
     def mask(self, file: str, row_group: int, num_rows: int) -> npt.NDArray[np.bool_]:
         """True for the rows that stay; shape ``(num_rows,)``."""
-        own = self.dealt[file, row_group] == self.low
+        own = np.asarray(self.dealt[file, row_group] == self.low)
         return own if self.inside else ~own
 
 

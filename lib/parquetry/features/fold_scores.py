@@ -73,9 +73,8 @@ class FoldScores(Reduction[Sums, FloatArray]):
             return np.asarray(state.errors[:, 0] / state.rows)
         if self.kind == "r2":
             with np.errstate(divide="ignore", invalid="ignore"):
-                share = np.where(
-                    state.spread > 0, 1 - state.errors / state.spread, np.where(state.errors > 0, 0.0, 1.0)
-                )
+                known = 1 - state.errors / state.spread
+            share = np.where(state.spread > 0, known, np.where(state.errors > 0, 0.0, 1.0))
             return np.asarray(share.mean(axis=1))
         mean = state.errors / state.rows
         return np.asarray(-(np.sqrt(mean) if self.kind == "neg_root_mean_squared_error" else mean).mean(axis=1))

@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -40,7 +41,7 @@ def fit_select_from_model(selector: Any, view: View, fitting: Fitting) -> Asking
     shape = (view.dataset.num_rows, view.width)
     checked(selector, lambda: selector._check_max_features(np.broadcast_to(0.0, shape)))
     if selector.prefit:
-        selector.estimator_ = copy.deepcopy(_prefit(selector, view))
+        selector.estimator_ = copy.deepcopy(_prefit(selector))
         fitting.report.why = "prefit=True: nothing is fitted."
     else:
         selector.estimator_ = yield from fitting.step(clone(selector.estimator), view, "estimator")
@@ -78,7 +79,7 @@ def fit_rfe(selector: Any, view: View, fitting: Fitting) -> Asking:
     passes="those of RFE for each fold and once more, and 1 a fold for all scores",
     exact="as its estimator; the same folds up to 10,000,000 rows",
     matrices=True,
-    single_node="scoring= other than the default, accuracy, r2 and mean errors; cv= that leaves rows out or repeats them",
+    single_node="scoring= other than accuracy, r2 and mean errors; cv= that leaves rows out or repeats them",
 )
 def fit_rfecv(selector: Any, view: View, fitting: Fitting) -> Asking:
     """For each fold the features are eliminated on the other folds' rows, and each step's model is scored on its own.
@@ -93,9 +94,8 @@ def fit_rfecv(selector: Any, view: View, fitting: Fitting) -> Asking:
     checked(selector, selector._get_scorer)
     kind = _score_kind(selector)
     if kind is None:
-        return (
-            yield from fitting.gather(selector, view, f"scoring={selector.scoring!r} takes all rows of a fold at once.")
-        )
+        why = f"scoring={selector.scoring!r} takes all rows of a fold at once."
+        return (yield from fitting.gather(selector, view, why))
     folds = yield from _folds(selector, view, fitting)
     if folds is None:
         return (yield from fitting.gather(selector, view, "cv= leaves rows out, or repeats them."))
@@ -122,7 +122,7 @@ def fit_rfecv(selector: Any, view: View, fitting: Fitting) -> Asking:
     return selector
 
 
-def _prefit(selector: Any, view: View) -> Any:
+def _prefit(selector: Any) -> Any:
     try:
         check_is_fitted(selector.estimator)
     except NotFittedError as error:
@@ -178,7 +178,7 @@ def _eliminated(
         columns = np.flatnonzero(support)
         model = yield from _fitted(selector, columns, view, fitting)
         steps.append((model, columns, support.copy(), ranking.copy()))
-        worth = checked(selector, lambda m=model: _get_feature_importances(m, selector.importance_getter, "square"))
+        worth = checked(selector, partial(_get_feature_importances, model, selector.importance_getter, "square"))
         worst = np.ravel(np.argsort(worth, kind="stable"))[: min(step, int(support.sum()) - target)]
         support[columns[worst]] = False
         ranking[~support] += 1
@@ -198,7 +198,7 @@ def _wanted(asked: Any, n: int) -> int:
         return n // 2
     if not isinstance(asked, Integral):
         return int(n * asked)
-    if asked > n:
+    if int(asked) > n:
         warnings.warn(
             f"Found n_features_to_select={asked} > n_features={n}. There will be no feature selection and all "
             "features will be kept.",

@@ -36,9 +36,7 @@ IntArray = npt.NDArray[np.int64]
 def why_gathered(view: View) -> str:
     """Why mutual information is asked of scikit-learn itself."""
     if view.dataset.num_rows <= MOST_ROWS:
-        return (
-            f"Mutual information of up to {MOST_ROWS:,} rows is scikit-learn's own, by nearest neighbors of all rows."
-        )
+        return f"Mutual information of up to {MOST_ROWS:,} rows is scikit-learn's own, by nearest neighbors."
     return "Mutual information with settings of one's own is scikit-learn's, by nearest neighbors of all rows."
 
 

@@ -40,7 +40,7 @@ def fit_ordinal_encoder(encoder: Any, view: View, fitting: Fitting) -> Asking:
     return encoder
 
 
-class _Counted(OrdinalEncoder):  # type: ignore[misc]
+class _Counted(OrdinalEncoder):
     """scikit-learn's own encoder, told how many rows each value of X stands for."""
 
     counts: Any = ()

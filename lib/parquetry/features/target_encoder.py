@@ -15,7 +15,15 @@ from sklearn.utils._encode import _check_unknown, _encode
 from parquetry.classical.labels import ClassCodes, learn_classes
 from parquetry.errors import BadParameter, WrongColumnType
 from parquetry.features.category_codes import _Lookup, through_categories
-from parquetry.features.category_stats import CategoryPart, CategoryStats, IntArray, Moments, combined, sorted_values
+from parquetry.features.category_stats import (
+    CategoryPart,
+    CategoryStats,
+    IntArray,
+    Moments,
+    combined,
+    nearest_to_zero,
+    sorted_values,
+)
 from parquetry.features.crossfit import crossing
 from parquetry.features.onehot import require_categories
 from parquetry.features.surrogate import checked, set_inputs, surrogate
@@ -30,7 +38,7 @@ from parquetry.view import FloatArray, View, is_numeric
 @fitter(
     TargetEncoder,
     passes="2 (the first over the target alone; a continuous target of whole numbers, or folds by class: 3)",
-    exact="encodings to 1e-12; later steps of a pipeline see cross-fitted ones, over folds by hash where cv= has no seed",
+    exact="encodings to 1e-12; later steps see cross-fitted ones, over folds by hash where cv= has no seed",
     matrices=False,
 )
 def fit_target_encoder(encoder: Any, view: View, fitting: Fitting) -> Asking:
@@ -41,10 +49,10 @@ def fit_target_encoder(encoder: Any, view: View, fitting: Fitting) -> Asking:
     row is encoded by what the rows of the other folds have told. The fitted pipeline predicts
     with the encodings of all rows, as scikit-learn's does.
 
-    ``cv=`` a number (and ``KFold`` and ``StratifiedKFold`` with ``shuffle=True`` and no seed) shuffles at random in scikit-learn;
-    here a hash of each row's place deals the rows out, so that the folds are the same on
-    every engine and in every run, about equal in size, and not stratified. Any other ``cv`` that
-    needs the target at most gives scikit-learn's own folds, up to 10 million rows.
+    In scikit-learn a number as ``cv`` (and ``KFold`` and ``StratifiedKFold`` with ``shuffle=True``
+    and no seed) shuffles at random; here a hash of each row's place deals the rows out, so that the
+    folds are the same on every engine and in every run, about equal in size, and not stratified.
+    Any other ``cv`` that needs the target at most gives scikit-learn's own folds, up to 10 million rows.
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.preprocessing.TargetEncoder.html
     Daniele Micci-Barreca, "A preprocessing scheme for high-cardinality categorical attributes"
@@ -54,7 +62,8 @@ def fit_target_encoder(encoder: Any, view: View, fitting: Fitting) -> Asking:
     target = yield from _target(encoder, view)
     seen = target.view
     folds = yield from crossing(encoder, seen, fitting, by_class=target.classes is not None)
-    cells = Cells(folds, target.columns)
+    shift = nearest_to_zero(view, view.target[0]) if target.kind == "continuous" and not view.target_step else 0.0
+    cells = Cells(folds, target.columns, shift)
     names = shown_names(view)
     stats = CategoryStats("TargetEncoder", names, memory=fitting.memory, cells=cells)
     finite = Finite("TargetEncoder", view.target, values=targets)
@@ -64,7 +73,7 @@ def fit_target_encoder(encoder: Any, view: View, fitting: Fitting) -> Asking:
     encoder.target_type_, encoder.classes_ = target.kind, target.classes
     if target.kind == "multiclass":
         encoder.classes_ = LabelBinarizer().fit(target.classes).classes_  # in the type that scikit-learn's own has
-    learned = _Learned(columns, target, encoder.smooth)
+    learned = _Learned(columns, target, encoder.smooth, shift)
     encoder.encodings_, encoder.target_mean_ = learned.encodings(None)
     fitting.stand_in(encoder, CrossFitted(encoder, folds, [learned.encodings(k) for k in range(folds.count)]))
     return encoder
@@ -134,10 +143,13 @@ class Cells:
     folds : object
     classes : int or None
         None keeps the target itself, one cell a fold.
+    shift : float, default 0.0
+        What is taken off the target then.
     """
 
     folds: Any
     classes: int | None
+    shift: float = 0.0
 
     @property
     def count(self) -> int:
@@ -148,7 +160,7 @@ class Cells:
         """The cells of a batch's rows, the target or None, and how many cells there are."""
         fold, y = self.folds.of(batch), batch.y_floats[0]
         if self.classes is None:
-            return fold, y, self.count
+            return fold, y - self.shift, self.count
         return fold * self.classes + y.astype(np.int64), None, self.count
 
 
@@ -190,14 +202,15 @@ def _target(encoder: Any, view: View) -> Generator[list[Any], list[Any], _Target
             if fractions:
                 return _Target("continuous", None, view)
     (classes,) = yield from learn_classes(encoder, view)
+    labels = classes.values  # noqa: PD011 (no pandas)
     if kind == "auto":
-        kind = "multiclass" if len(classes.values) > 2 else "binary"
-    if kind == "multiclass" and len(classes.values) < 3:
+        kind = "multiclass" if len(labels) > 2 else "binary"
+    if kind == "multiclass" and len(labels) < 3:
         raise BadParameter(
-            f"TargetEncoder: target_type='multiclass', and the target has the classes {classes.values.tolist()}.",
+            f"TargetEncoder: target_type='multiclass', and the target has the classes {labels.tolist()}.",
             fix="Pass target_type='binary' or 'auto'.",
         )
-    return _Target(kind, classes.values, replace(view, target_step=ClassCodes((classes.values,))))
+    return _Target(kind, labels, replace(view, target_step=ClassCodes((labels,))))
 
 
 def _require_number(view: View, stored: pa.DataType) -> None:
@@ -240,8 +253,8 @@ def _categories(encoder: Any, view: View, parts: list[CategoryPart], cells: Cell
     encoder._fit(x, handle_unknown="ignore", ensure_all_finite="allow-nan")
     seen, _, _ = encoder._check_X(x, ensure_all_finite="allow-nan")
     columns = []
-    for part, (_, counts, places), values, categories in zip(parts, found, seen, encoder.categories_, strict=True):
-        values = values[: len(counts)]
+    for part, (_, counts, places), given, categories in zip(parts, found, seen, encoder.categories_, strict=True):
+        values = given[: len(counts)]
         _, known = _check_unknown(values, categories, return_mask=True)
         # scikit-learn counts what is in none of the given categories with the first of them.
         of_value = np.zeros(len(values), dtype=np.int64)
@@ -259,6 +272,7 @@ class _Learned:
     columns: list[_Column]
     target: _Target
     smooth: Any
+    shift: float
 
     def encodings(self, without: int | None) -> tuple[list[FloatArray], Any]:
         """The encodings, and the target's mean, of all rows but those of one fold."""
@@ -271,8 +285,8 @@ class _Learned:
             there = [self._moments(column, kept, label) for label in labels]
             wholes = [_whole(moments) for moments in there]
             means = [float(whole.means[0]) for whole in wholes]
-            found += [_shrunk(m, w, self.smooth) for m, w in zip(there, wholes, strict=True)]
-        return found, np.array(means) if several else np.float64(means[0])
+            found += [_shrunk(m, w, self.smooth) + self.shift for m, w in zip(there, wholes, strict=True)]
+        return found, np.array(means) if several else np.float64(means[0] + self.shift)
 
     def _moments(self, column: _Column, kept: npt.NDArray[np.bool_], label: int) -> Moments:
         part, groups, n = column.part, column.category[kept], column.n_categories
@@ -302,6 +316,6 @@ def _shrunk(moments: Moments, whole: Moments, smooth: Any) -> FloatArray:
     if isinstance(smooth, str):
         variance = whole.rests[0] / whole.counts[0]
         share = variance * counts / (variance * counts + moments.rests / counts)
-        return np.where(np.isnan(share), mean, share * own + (1 - share) * mean)
+        return np.asarray(np.where(np.isnan(share), mean, share * own + (1 - share) * mean))
     total = counts + smooth
-    return np.where(total > 0, (counts * own + smooth * mean) / total, mean)
+    return np.asarray(np.where(total > 0, (counts * own + smooth * mean) / total, mean))

@@ -66,7 +66,7 @@ class _Job:
     SelectFwe,
     GenericUnivariateSelect,
     passes="1; by classes 2 (the first over the target alone); mutual information of many rows about 5",
-    exact="scores and p-values to 1e-9; mutual information of more than 100,000 rows by bins, which is another estimate",
+    exact="scores and p-values to 1e-9; mutual information of more than 100,000 rows: another estimate, by bins",
     matrices=True,
     single_node="a score_func of one's own; mutual information of up to 100,000 rows",
 )
@@ -120,13 +120,13 @@ def _require_target(selector: Any, view: View, function: Any) -> None:
             fix="Pass target='column'.",
         )
     stored = view.dataset.full_schema.field(view.target[0]).type
-    if function in (f_regression, r_regression, mutual_info_regression) and view.target_step is None:
-        if not is_numeric(stored):
-            raise WrongColumnType(
-                f"{who}: the target {view.target[0]!r} is {stored}, not a number.",
-                why=f"{function.__name__} is for numbers.",
-                fix="Name a numeric column, or score with f_classif.",
-            )
+    numbers = function in (f_regression, r_regression, mutual_info_regression) and view.target_step is None
+    if numbers and not is_numeric(stored):
+        raise WrongColumnType(
+            f"{who}: the target {view.target[0]!r} is {stored}, not a number.",
+            why=f"{function.__name__} is for numbers.",
+            fix="Name a numeric column, or score with f_classif.",
+        )
 
 
 # --- scores ---------------------------------------------------------------------------------
