@@ -301,9 +301,8 @@ class _Join:
         for block in bundle:
             for table, rows in self.reader.read(block):
                 found = patch.take(pa.array(np.searchsorted(known, row_numbers(block, rows))))
-                for f in self.new:
-                    table = table.append_column(f, found.column(f.name))
-                yield table
+                columns = [*table.columns, *(found.column(f.name) for f in self.new)]
+                yield pa.table(columns, schema=pa.schema([*table.schema, *self.new]))
 
 
 def bucket_of(keys: IntArray, buckets: int) -> IntArray:

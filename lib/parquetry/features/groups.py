@@ -167,7 +167,7 @@ class GroupStats(Reduction[Groups, Groups]):
     def finish(self, state: Groups) -> Groups:
         if state.overflow:
             raise TooManyCategories(
-                f"The measures by {', '.join(map(repr, self.by))} take more than {self.memory / FAN_IN / 2**20:,.0f} MiB.",
+                f"Measures by {', '.join(map(repr, self.by))} take more than {self.memory / FAN_IN / 2**20:,.0f} MiB.",
                 why=f"{FAN_IN} states meet in a merge, within {self.memory / 2**30:.2f} GiB.",
                 fix="Group by fewer keys, or give the workers more memory.",
             )
