@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
 
+from parquetry.onnx_features import CONVERTERS as FEATURE_CONVERTERS
 from parquetry.onnx_graph import Graph, UnsupportedStepError, columns, input_width, is_missing, rows_of
 from parquetry.onnx_model import NULL_TEXT
 from parquetry.onnx_one_hot import convert_one_hot, one_hot_shape
@@ -196,6 +197,7 @@ CONVERTERS: dict[type, tuple[Callable[[Any], None], Callable[[Any, Any, Any], No
     InverseTarget: (same_shape, convert_inverse_target),
     SimpleImputer: (imputer_shape, convert_imputer),
     OneHotEncoder: (one_hot_shape, convert_one_hot),
+    **FEATURE_CONVERTERS,
     **TEXT_CONVERTERS,
 }
 """Class → (shape calculator, converter), in the place of skl2onnx's own."""

@@ -86,7 +86,7 @@ def fit_rfecv(selector: Any, view: View, fitting: Fitting) -> Asking:
 
     Every model is fitted by its own Fitter; a fold's models are scored together, in one pass. Up
     to 10 million rows the folds are those of scikit-learn's own splitter; beyond, a hash of each
-    row's place deals the rows out, and the report says so.
+    row's place deals the rows out, and a warning says so.
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.feature_selection.RFECV.html
     """
@@ -96,7 +96,7 @@ def fit_rfecv(selector: Any, view: View, fitting: Fitting) -> Asking:
     if kind is None:
         why = f"scoring={selector.scoring!r} takes all rows of a fold at once."
         return (yield from fitting.gather(selector, view, why))
-    folds = yield from _folds(selector, view, fitting)
+    folds = yield from _folds(selector, view)
     if folds is None:
         return (yield from fitting.gather(selector, view, "cv= leaves rows out, or repeats them."))
     least = min(selector.min_features_to_select, view.width)
@@ -222,7 +222,7 @@ def _score_kind(selector: Any) -> str | None:
     return "r2" if own is RegressorMixin.score else None
 
 
-def _folds(selector: Any, view: View, fitting: Fitting) -> Generator[list[Any], list[Any], Any]:
+def _folds(selector: Any, view: View) -> Generator[list[Any], list[Any], Any]:
     by_class = is_classifier(selector.estimator)
     seen = view
     if by_class:
@@ -233,7 +233,8 @@ def _folds(selector: Any, view: View, fitting: Fitting) -> Generator[list[Any], 
     if view.dataset.num_rows > MOST_DEALT:
         if type(cv) not in (KFold, StratifiedKFold):
             return None
-        fitting.report.why = f"Beyond {MOST_DEALT:,} rows the folds go by a hash of the row's place."
+        by_hash = f"RFECV: beyond {MOST_DEALT:,} rows the folds go by a hash of the row's place."
+        warnings.warn(by_hash, UserWarning, stacklevel=2)
         return DealtFolds.by_hash(cv.n_splits, view.dataset)
     return (yield from dealt_folds(selector, cv, seen, whole=False))
 

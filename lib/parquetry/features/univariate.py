@@ -131,13 +131,13 @@ def _require_target(selector: Any, view: View, function: Any) -> None:
 
 # --- scores ---------------------------------------------------------------------------------
 def _f_classif(job: _Job) -> Scores:
-    counts, means, rests = yield from _by_class(job)
+    counts, mean, apart, rests = yield from _by_class(job)
     n, k = counts.sum(), len(counts)
     there = counts[:, None] * 1.0
-    middle = (there * (means - means[0])).sum(axis=0) / n
-    between = (there * (means - means[0] - middle) ** 2).sum(axis=0)
+    middle = (there * apart).sum(axis=0) / n
+    between = (there * (apart - middle) ** 2).sum(axis=0)
     within = rests.sum(axis=0)
-    constant = _is_constant_feature((between + within) / n, means[0] + middle, n)
+    constant = _is_constant_feature((between + within) / n, mean + middle, n)
     between[constant] = within[constant] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         f = (between / (k - 1)) / (within / (n - k))
@@ -146,8 +146,8 @@ def _f_classif(job: _Job) -> Scores:
     return f, special.fdtrc(k - 1, n - k, f)
 
 
-def _by_class(job: _Job) -> Generator[list[Any], list[Any], tuple[Any, FloatArray, FloatArray]]:
-    """Rows of each class; each feature's mean and squared deviations in it."""
+def _by_class(job: _Job) -> Generator[list[Any], list[Any], tuple[Any, FloatArray, FloatArray, FloatArray]]:
+    """Rows of each class; each feature's mean in the first, how far the others are apart, the squared deviations."""
     (classes,) = yield from learn_classes(job.selector, job.view, least=2)
     seen, count = encoded(job.view, [classes]), len(classes.values)
     what = f"{job.view.width:,} features of {count:,} classes"
@@ -156,9 +156,10 @@ def _by_class(job: _Job) -> Generator[list[Any], list[Any], tuple[Any, FloatArra
     names = shown_names(job.view)
     if is_sparse(job.view):
         (spread,) = yield [Pass(ClassSpread(job.who, names, count), seen)]
-        return classes.counts, spread.means, spread.rests
+        return classes.counts, spread.means[0], spread.means - spread.means[0], spread.rests
     (state,) = yield [Pass(Scatter(job.who, names, classes=count, kind="spread"), seen)]
-    return classes.counts, state.mean + state.rest, state.products
+    apart = (state.mean - state.mean[0]) + (state.rest - state.rest[0])
+    return classes.counts, state.mean[0], apart, state.products
 
 
 def _chi2(job: _Job) -> Scores:

@@ -72,9 +72,7 @@ def lags(
     dataset = _opened(data)
     require_keys(dataset, by, order, values)
     if not periods or any(not isinstance(p, int) or p == 0 for p in periods):
-        raise BadParameter(
-            f"periods={list(periods)!r}.", why="1 is the row before, -1 the row after.", fix="Pass some."
-        )
+        raise BadParameter(f"periods={list(periods)!r}.", fix="Pass some: 1 is the row before, -1 the row after.")
     work = _Lags(tuple(values), tuple(periods))
     return _added(dataset, values, by, order, work, to, engine, mode, "lags")
 
@@ -136,9 +134,8 @@ def rolling(
         raise BadParameter(f"measures={list(measures)!r}.", fix=f"Name some of {', '.join(MEASURES)}.")
     width = _checked_width(dataset, order, rows, span)
     looked_at = [*values] if rows is not None else list(dict.fromkeys((*values, order[0])))
-    work = _Rolling(
-        tuple(values), tuple(measures), rows, width, None if rows else order[0], current, _named(rows, span)
-    )
+    clock = None if rows is not None else order[0]
+    work = _Rolling(tuple(values), tuple(measures), width, clock, current, _named(rows, span))
     return _added(dataset, looked_at, by, order, work, to, engine, mode, "rolling")
 
 
@@ -166,7 +163,6 @@ class _Lags(Work):
 class _Rolling(Work):
     values: tuple[str, ...]
     measures: tuple[str, ...]
-    rows: int | None
     width: float
     clock: str | None
     current: bool
