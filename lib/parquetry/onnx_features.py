@@ -1,4 +1,4 @@
-"""Ordinal and target encoding, and selected columns, as graphs; skl2onnx's own forget missing and unknown categories."""
+"""Ordinal and target encoding, and selected columns, as graphs; skl2onnx's own forget missing categories."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from parquetry.classical.refusals import first_not_finite, refuse, sparse_matrix
+from parquetry.foundation.moments import two_sum
 from parquetry.foundation.positions import Position, earliest, first_non_finite, refusal, targets
 from parquetry.reduction import Reduction
 from parquetry.view import FloatArray
@@ -23,18 +24,20 @@ class Correlated:
     Attributes
     ----------
     rows : int
-    mean, spread, shared : ndarray of shape (n_features,)
-        Each column's mean, squared deviations, and products of deviations with y's.
-    y_mean, y_spread : float
+    mean, rest : ndarray of shape (n_features + 1,)
+        The means of the columns and of y, and what their rounding leaves out.
+    spread, shared : ndarray of shape (n_features,)
+        Each column's squared deviations, and products of deviations with y's.
+    y_spread : float
     first_bad, first_bad_y : Position or None
         The first value of X, and of y, that is not finite.
     """
 
     rows: int
     mean: FloatArray
+    rest: FloatArray
     spread: FloatArray
     shared: FloatArray
-    y_mean: float
     y_spread: float
     first_bad: Position | None = None
     first_bad_y: Position | None = None
@@ -79,15 +82,16 @@ class Correlation(Reduction[Correlated, Correlated]):
         rows = left.rows + right.rows
         share = right.rows / rows
         with np.errstate(all="ignore"):
-            apart, y_apart = right.mean - left.mean, right.y_mean - left.y_mean
+            step = (right.mean - left.mean) + (right.rest - left.rest)
+            apart, y_apart = step[:-1], step[-1]
             weight = left.rows * share
             spread = left.spread + right.spread + apart * apart * weight
             shared = left.shared + right.shared + apart * y_apart * weight
-            y_spread = left.y_spread + right.y_spread + y_apart * y_apart * weight
-            mean, y_mean = left.mean + apart * share, left.y_mean + y_apart * share
+            y_spread = left.y_spread + right.y_spread + float(y_apart * y_apart * weight)
+            mean, rest = two_sum(left.mean, left.rest + step * share)
         bad = earliest([left.first_bad, right.first_bad])
         bad_y = earliest([left.first_bad_y, right.first_bad_y])
-        return Correlated(rows, mean, spread, shared, y_mean, y_spread, bad, bad_y)
+        return Correlated(rows, mean, rest, spread, shared, y_spread, bad, bad_y)
 
     def finish(self, state: Correlated) -> Correlated:
         if state.first_bad_y is not None:
@@ -135,10 +139,12 @@ class Correlation(Reduction[Correlated, Correlated]):
         y_spread: float,
     ) -> Correlated:
         if not self.centered:
-            return Correlated(rows, np.zeros(len(first)), spread, shared, 0.0, y_spread)
+            none = np.zeros(len(first) + 1)
+            return Correlated(rows, none, none, spread, shared, y_spread)
         step, y_step = first / rows, y_first / rows
+        mean, rest = two_sum(np.append(shift, y_shift), np.append(step, y_step))
         left = spread - first * step, shared - first * y_step
-        return Correlated(rows, shift + step, *left, y_shift + y_step, y_spread - y_first * y_step)
+        return Correlated(rows, mean, rest, *left, y_spread - y_first * y_step)
 
 
 @dataclass
