@@ -19,7 +19,7 @@ from sklearn.feature_selection import (
     SelectKBest,
     SelectPercentile,
 )
-from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer, OrdinalEncoder, TargetEncoder
+from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer, OrdinalEncoder
 
 from parquetry.onnx_graph import Graph, UnsupportedStepError, columns, input_width, is_missing, rows_of
 from parquetry.onnx_one_hot import _keys, _looked_up
@@ -51,6 +51,21 @@ class Chosen(BaseEstimator):
         """Their positions."""
         assert indices  # noqa: S101
         return np.asarray(self.indices)
+
+
+class TargetCategories(OrdinalEncoder):
+    """Stands for a TargetEncoder: skl2onnx would put its columns together, texts and numbers alike.
+
+    Parameters
+    ----------
+    transformer : fitted TargetEncoder
+    """
+
+    def __init__(self, transformer: Any = None) -> None:
+        self.transformer = transformer
+        for name in ("categories_", "encodings_", "target_mean_", "target_type_", "classes_"):
+            if transformer is not None:
+                setattr(self, name, getattr(transformer, name))
 
 
 # --- encoding -------------------------------------------------------------------------------
@@ -153,7 +168,7 @@ _SELECTORS = (
 
 CONVERTERS: dict[type, tuple[Callable[[Any], None], Callable[[Any, Any, Any], None]]] = {
     OrdinalEncoder: (encoded_shape, convert_ordinal),
-    TargetEncoder: (encoded_shape, convert_target),
+    TargetCategories: (encoded_shape, convert_target),
     **dict.fromkeys((LabelBinarizer, LabelEncoder, MultiLabelBinarizer), (refused_labels, _nothing)),
     **dict.fromkeys(_SELECTORS, (selected_shape, convert_selection)),
 }

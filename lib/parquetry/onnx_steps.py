@@ -90,8 +90,12 @@ def _prepared(step: Any) -> Any:
     """A step for the conversion: containers copied, columns as positions, words as transformers."""
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import FeatureUnion, Pipeline
-    from sklearn.preprocessing import FunctionTransformer
+    from sklearn.preprocessing import FunctionTransformer, TargetEncoder
 
+    from parquetry.onnx_features import TargetCategories
+
+    if type(step) is TargetEncoder:
+        return TargetCategories(step)
     if isinstance(step, str):
         return FunctionTransformer()
     if isinstance(step, Pipeline):
