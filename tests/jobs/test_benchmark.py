@@ -113,19 +113,6 @@ def test_contenders_give_the_same_answers(row: str, tiny: sets.BenchmarkSet, tmp
     assert pandas.to_opposite == pytest.approx(pandas.measured.median / ours.measured.median)
 
 
-def test_encoders_give_the_same_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sets, "ROW_GROUP", 400)
-    monkeypatch.setattr(sets, "WARM_UP_ROWS", 200)
-    data = sets.generate_keys(tmp_path / "data", 2_000)
-    found = []
-    for name in ("ours-local", "pandas-sklearn"):
-        contender = CONTENDERS[name](data, 1, None)
-        contender.open()
-        found.append(contender.take("encode", data.path, ""))
-        contender.close()
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
-
-
 @pytest.mark.parametrize("contender", ["ours-dask", "dask-ml"])
 def test_workers_are_measured_apart(contender: str, tiny: sets.BenchmarkSet, tmp_path: Path) -> None:
     found = take(tiny, "standardize", contender, tmp_path)
