@@ -112,7 +112,7 @@ def test_make_features_runs_as_written(tmp_path: Path, monkeypatch: pytest.Monke
     pq.write_table(table, tmp_path / "lake" / "sales" / "part-0.parquet", row_group_size=70)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(found.group(1), names)  # noqa: S102 (our own text)
+    exec(found.group(1), names)
     new = [c for c in names["sales"].columns if c not in table.column_names]
     said = re.findall(r"\w+_(?:lag\d|by_product|week|month_sin)", found.group(1).split("by =")[1])
     assert set(said) <= set(new)
