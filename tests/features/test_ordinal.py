@@ -108,6 +108,8 @@ def test_bad_input(options, kind, says, write_parquet, local):
 
 def test_more_categories_than_the_memory_holds(write_parquet, local):
     folder = write_parquet({"word": ["a"] * 9000, "id": [f"{i:06d}" for i in range(9000)]}, row_group_size=1000)
-    with pytest.raises(TooManyCategories, match="OrdinalEncoder: the categories of column 'id' take more than 0 MiB"):
+    with pytest.raises(
+        TooManyCategories, match="OrdinalEncoder: with the categories of column 'id' a state takes more than 0 MiB"
+    ):
         pqy.fit(OrdinalEncoder(), folder, engine=local, memory="1MiB")
     assert len(pqy.fit(OrdinalEncoder(), folder, engine=local, memory="64MiB").categories_[1]) == 9000

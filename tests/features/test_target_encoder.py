@@ -175,7 +175,7 @@ BAD = {
     "type": ({"target_type": "continuous"}, {"target": "three"}, WrongColumnType, "is string"),
     "two classes": ({"target_type": "multiclass"}, {"target": "label"}, BadParameter, "has the classes"),
     "gap": ({}, {"target": "level"}, NonFiniteValues, "column 'level' holds NaN, first in .*row group 0, row 0"),
-    "memory": ({}, {"memory": "8KiB"}, TooManyCategories, "take more than"),
+    "memory": ({}, {"memory": "4KiB"}, TooManyCategories, "a state takes more than"),
 }
 
 

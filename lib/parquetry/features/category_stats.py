@@ -57,6 +57,11 @@ class ColumnStats:
     parts: list[CategoryPart]
     overflow: bool = False
 
+    @property
+    def nbytes(self) -> int:
+        """About the bytes that it takes."""
+        return sum(part.nbytes for part in self.parts)
+
 
 @dataclass
 class Moments:
@@ -90,40 +95,48 @@ class CategoryStats(Reduction[list[ColumnStats], list[CategoryPart]]):
 
     def partial(self, batch: Any) -> list[ColumnStats]:
         cells, y, count = (None, None, 1) if self.cells is None else self.cells.of(batch)
-        columns = columns_of(batch.X)
-        return [self._bounded(ColumnStats([_part(column, cells, y, count)])) for column in columns]
+        return self._bounded([ColumnStats([_part(column, cells, y, count)]) for column in columns_of(batch.X)])
 
     def merge(self, left: list[ColumnStats], right: list[ColumnStats]) -> list[ColumnStats]:
-        return [self._merged(a, b) for a, b in zip(left, right, strict=True)]
+        pairs = zip(left, right, strict=True)
+        both = [ColumnStats(a.parts + b.parts, a.overflow or b.overflow) for a, b in pairs]
+        for column in both:
+            # Putting many small parts into a large one, each by itself, would take time without end.
+            if sum(len(part.keys) for part in column.parts[1:]) >= len(column.parts[0].keys):
+                self._settle(column)
+        return self._bounded(both)
 
     def finish(self, state: list[ColumnStats]) -> list[CategoryPart]:
-        whole = [self._bounded(column, settle=True) for column in state]
-        for name, column in zip(self.names, whole, strict=True):
+        for name, column in zip(self.names, state, strict=True):
+            self._settle(column)
             if column.overflow:
                 raise TooManyCategories(
-                    f"{self.who}: the categories of column {name!r} take more than {self.most / 2**20:,.0f} MiB.",
-                    why=f"{FAN_IN} states of a column meet in a merge, within {self.memory / 2**30:.2f} GiB.",
+                    f"{self.who}: with the categories of column {name!r} a state takes more than "
+                    f"{self.most / 2**20:,.0f} MiB.",
+                    why=f"{FAN_IN} states meet in a merge, within {self.memory / 2**30:.2f} GiB.",
                     fix="Leave the column out (it may be an identifier), bin it, hash it with FeatureHasher, "
                     "or allow more with memory=.",
                 )
-        return [column.parts[0] for column in whole]
+        return [column.parts[0] for column in state]
 
-    def _merged(self, left: ColumnStats, right: ColumnStats) -> ColumnStats:
-        both = ColumnStats(left.parts + right.parts, left.overflow or right.overflow)
-        return self._bounded(both)
+    def _settle(self, column: ColumnStats) -> None:
+        if len(column.parts) > 1:
+            column.parts = [_together(column.parts, 1 if self.cells is None else self.cells.count)]
 
-    def _bounded(self, column: ColumnStats, *, settle: bool = False) -> ColumnStats:
-        # Putting many small parts into a large one, each by itself, would take time without end.
-        sizes = [len(part.keys) for part in column.parts]
-        if len(sizes) > 1 and (settle or sum(sizes[1:]) >= sizes[0]):
-            n_cells = 1 if self.cells is None else self.cells.count
-            column.parts = [_together(column.parts, n_cells)]
-        if not column.overflow and sum(part.nbytes for part in column.parts) <= self.most:
-            return column
-        first = column.parts[0]
-        values = [] if isinstance(first.values, list) else first.values[:0]
-        # A state that is too large becomes a mark, so that the error is the same on every engine.
-        return ColumnStats([CategoryPart(values, first.keys[:0], first.counts[:0])], overflow=True)
+    def _bounded(self, columns: list[ColumnStats]) -> list[ColumnStats]:
+        """The same, where it fits; else the largest columns become marks, so the error is the same on every engine."""
+        if sum(column.nbytes for column in columns) > self.most:
+            for column in columns:
+                self._settle(column)
+        while sum(column.nbytes for column in columns) > self.most:
+            largest = max(columns, key=lambda column: column.nbytes)
+            if largest.overflow:
+                break
+            first = largest.parts[0]
+            values = [] if isinstance(first.values, list) else pa.array([], first.values.type)
+            largest.parts = [CategoryPart(values, first.keys[:0].copy(), first.counts[:0].copy())]
+            largest.overflow = True
+        return columns
 
 
 def nearest_to_zero(view: Any, name: str) -> float:

@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from sklearn.preprocessing import LabelBinarizer, TargetEncoder
-from sklearn.utils._encode import _check_unknown, _encode
 
 from parquetry.classical.labels import ClassCodes, learn_classes
 from parquetry.errors import BadParameter, WrongColumnType
-from parquetry.features.category_codes import _Lookup, through_categories
+from parquetry.features.category_codes import _Lookup, category_codes, through_categories
 from parquetry.features.category_stats import (
     CategoryPart,
     CategoryStats,
@@ -251,17 +250,13 @@ def _categories(encoder: Any, view: View, parts: list[CategoryPart], cells: Cell
     found = [sorted_values(part, cells.count) for part in parts]
     x = surrogate(view, [values for values, _, _ in found])
     encoder._fit(x, handle_unknown="ignore", ensure_all_finite="allow-nan")
-    seen, _, _ = encoder._check_X(x, ensure_all_finite="allow-nan")
     columns = []
-    for part, (_, counts, places), given, categories in zip(parts, found, seen, encoder.categories_, strict=True):
-        values = given[: len(counts)]
-        _, known = _check_unknown(values, categories, return_mask=True)
+    for part, (_, counts, places), codes in zip(parts, found, category_codes(encoder, x), strict=True):
         # scikit-learn counts what is in none of the given categories with the first of them.
-        of_value = np.zeros(len(values), dtype=np.int64)
-        of_value[known] = _encode(values[known], uniques=categories, check_unknown=False)
+        of_value = np.maximum(codes[: len(counts)], 0)
         code, cell = np.divmod(part.keys.astype(np.int64), cells.count)
         fold, label = np.divmod(cell, cells.classes or 1)
-        columns.append(_Column(len(categories), of_value[places[code]], fold, label, part))
+        columns.append(_Column(len(encoder.categories_[len(columns)]), of_value[places[code]], fold, label, part))
     return columns
 
 

@@ -14,6 +14,28 @@ _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compiled
+def first_later(times: Any, starts: Any, width: Any, first: Any) -> None:
+    """For each row the first of its key's rows that is later than its own time less the width.
+
+    Parameters
+    ----------
+    times : ndarray of int64 or float64, shape (n_rows,)
+        In order within each key.
+    starts : ndarray of int64
+        Where each row's key begins.
+    width : int64 or float64
+    first : ndarray of int64
+        Changed in place.
+    """
+    place = 0
+    for i in range(len(times)):
+        place = max(place, starts[i])
+        while times[place] <= times[i] - width:
+            place += 1
+        first[i] = place
+
+
+@_compiled
 def windowed(values: Any, starts: Any, ends: Any, counts: Any, sums: Any, least: Any, most: Any, rests: Any) -> None:
     """Measures of ``values[starts[i]:ends[i]]`` without NaN, for every row ``i``.
 

@@ -221,13 +221,11 @@ def measured(counts: IntArray, sums: Any, least: Any, most: Any, rests: Any, mea
 
 def _since(clock: pa.ChunkedArray, width: float, starts: IntArray) -> IntArray:
     """For each row the first of its key's rows that is later than its own time less the width."""
-    times = _ticks(clock)
-    # Keys come one after the other: a key's number before the time makes one order of all.
+    from parquetry.features.window_kernels import first_later
+
+    times = np.ascontiguousarray(_ticks(clock))
     first = np.empty(len(times), dtype=np.int64)
-    for start in np.unique(starts).tolist():
-        stop = int(np.searchsorted(starts, start, side="right"))
-        own = times[start:stop]
-        first[start:stop] = start + np.searchsorted(own, own - own.dtype.type(width), side="right")
+    first_later(times, np.ascontiguousarray(starts), times.dtype.type(width), first)
     return first
 
 
