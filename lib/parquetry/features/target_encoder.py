@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 from sklearn.preprocessing import LabelBinarizer, TargetEncoder
 
 from parquetry.classical.labels import ClassCodes, learn_classes
-from parquetry.errors import BadParameter, WrongColumnType
+from parquetry.errors import BadParameter, TooManyCategories, WrongColumnType
 from parquetry.features.category_codes import _Lookup, category_codes, through_categories
 from parquetry.features.category_stats import (
     CategoryPart,
@@ -74,7 +75,8 @@ def fit_target_encoder(encoder: Any, view: View, fitting: Fitting) -> Asking:
         encoder.classes_ = LabelBinarizer().fit(target.classes).classes_  # in the type that scikit-learn's own has
     learned = _Learned(columns, target, encoder.smooth, shift)
     encoder.encodings_, encoder.target_mean_ = learned.encodings(None)
-    fitting.stand_in(encoder, CrossFitted(encoder, folds, [learned.encodings(k) for k in range(folds.count)]))
+    _require_room(encoder, learned, folds.count, fitting.memory)
+    fitting.stand_in(encoder, CrossFitted(encoder, folds, learned))
     return encoder
 
 
@@ -86,12 +88,21 @@ class CrossFitted(InTraining):
     encoder : fitted TargetEncoder
     folds : object
         Its ``of(batch)`` gives each row's fold.
-    by_fold : list of (list of ndarray, float or ndarray)
-        The encodings without each fold, and the target's mean without it.
+    learned : object
+        Its ``encodings(fold)`` gives the encodings without a fold, and the target's mean without it.
     """
 
-    def __init__(self, encoder: Any, folds: Any, by_fold: list[tuple[list[FloatArray], Any]]) -> None:
-        self.encoder, self.folds, self.by_fold = encoder, folds, by_fold
+    def __init__(self, encoder: Any, folds: Any, learned: Any) -> None:
+        self.encoder, self.folds, self._learned = encoder, folds, learned
+
+    @cached_property
+    def by_fold(self) -> list[tuple[list[FloatArray], Any]]:
+        """The encodings and the mean without each fold; only made where a later step asks."""
+        return [self._learned.encodings(k) for k in range(self.folds.count)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker gets the encodings, and not what they are made of.
+        return {"encoder": self.encoder, "folds": self.folds, "by_fold": self.by_fold, "_learned": None}
 
     @property
     def _sklearn_output_config(self) -> Any:
@@ -179,6 +190,18 @@ class _Target:
         if self.classes is None or (self.kind == "binary" and len(self.classes) > 2):
             return None
         return len(self.classes)
+
+
+def _require_room(encoder: Any, learned: _Learned, folds: int, memory: int) -> None:
+    """Refuse encodings of each fold that a worker would not hold."""
+    needed = 8 * (folds + 1) * sum(len(encodings) for encodings in encoder.encodings_)
+    if needed > memory:
+        raise TooManyCategories(
+            f"TargetEncoder: encodings of {sum(c.n_categories for c in learned.columns):,} categories without each of "
+            f"{folds} folds take {needed / 2**30:.2f} GiB; {memory / 2**30:.2f} GiB are allowed.",
+            why="Each worker holds them while later steps are fitted.",
+            fix="Encode fewer columns, take fewer folds with cv=, or allow more with memory=.",
+        )
 
 
 def _target(encoder: Any, view: View) -> Generator[list[Any], list[Any], _Target]:
