@@ -60,6 +60,15 @@ def tables(data, engine, place):
     span = {"span": timedelta(days=1), "measures": MEASURES}
     yield rolling(data, values, by=by, order=["at"], to=place / "rolling", engine=engine, **span)
     yield group_measures(data, values, by=by, measures=MEASURES, to=place / "groups", engine=engine)
+    encode = make_column_transformer((TargetEncoder(), ["id"]), (OrdinalEncoder(max_categories=4), ["word", "flag"]))
+    model = pqy.fit(
+        make_pipeline(encode, SelectKBest(f_regression, k=2), LinearRegression()),
+        data,
+        features=["id", "word", "flag"],
+        target="y",
+        engine=engine,
+    )
+    yield pqy.predict(model, data, to=place / "predictions", engine=engine)
     parts = ["week", "hour_cycle", "is_weekend"]
     yield add_date_parts(data, ["at", "day"], parts=parts, to=place / "dates", engine=engine)
 

@@ -140,8 +140,16 @@ def test_mutual_information_of_many_rows_is_told_to_be_another_estimate(write_pa
     assert ours.get_support().tolist() == [True, False, False, False]
     assert ours.pvalues_ is None
     assert "not by nearest neighbors" in ours.fit_report_["steps"][0]["why"]
-    with pytest.warns(UserWarning, match="estimated by 32 bins"):
-        ours = pqy.fit(SelectKBest(mutual_info_classif, k=1), folder, features=["a", "c"], target="up", engine=local)
+    monkeypatch.setattr(univariate, "MOST_ROWS", 10_000)
+    with pytest.warns(UserWarning, match="estimated by 32 bins"):  # few rows, and less memory
+        ours = pqy.fit(
+            SelectKBest(mutual_info_classif, k=1),
+            folder,
+            features=["a", "c"],
+            target="up",
+            engine=local,
+            memory="300KiB",
+        )
     np.testing.assert_allclose(ours.scores_, [np.log(2), 0], atol=0.02)
 
 

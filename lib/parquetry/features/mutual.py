@@ -2,7 +2,7 @@
 
 scikit-learn's own looks for each row's nearest neighbors among all rows (Kraskov, Stögbauer &
 Grassberger 2004; Ross 2014), after it has added noise to every value. That needs all rows at once, so up
-to 100,000 rows it is asked itself, on one worker. Beyond, each feature is cut at its exact quantiles
+to 100,000 rows it is asked itself, on one worker that holds them. Beyond, each feature is cut at its exact quantiles
 into 32 bins of as many rows (fewer where values repeat), a target of numbers likewise; the information
 between bins, in nats, is counted over all rows, and what chance alone would give it (Miller 1955) is
 taken off: ``(bins - 1) * (bins of the target - 1) / (2 * rows)``. Bins hide what happens within them, so the
@@ -60,7 +60,7 @@ def mutual_information(
     if is_sparse(view):
         raise WrongColumnType(
             f"{who}: mutual information of a sparse X is not distributed.",
-            why=f"There are more than {MOST_ROWS:,} rows.",
+            why=f"There are more than {MOST_ROWS:,} rows, or more than one worker holds.",
             fix="Score with chi2, or make X dense.",
         )
     require_memory(
@@ -84,8 +84,8 @@ def mutual_information(
 
 def _tell(who: str, fitting: Fitting) -> None:
     fitting.report.why = (
-        f"Mutual information of more than {MOST_ROWS:,} rows is estimated by {BINS} bins of equal numbers of rows, "
-        "not by nearest neighbors as in scikit-learn."
+        f"Mutual information is estimated by {BINS} bins of equal numbers of rows, not by nearest neighbors as in "
+        f"scikit-learn, which gets up to {MOST_ROWS:,} rows, as far as one worker holds them."
     )
     warnings.warn(f"{who}: {fitting.report.why}", UserWarning, stacklevel=2)
 

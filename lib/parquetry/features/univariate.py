@@ -38,6 +38,7 @@ from parquetry.features.surrogate import checked, is_sparse, require_numbers, se
 from parquetry.fitting import Asking, Fitting, Pass
 from parquetry.foundation.positions import shown_names
 from parquetry.registry import fitter
+from parquetry.single_node import gathered_bytes
 from parquetry.view import FloatArray, View, is_numeric
 
 Scores = Generator[list[Any], list[Any], Any]
@@ -89,7 +90,8 @@ def fit_univariate_selector(selector: Any, view: View, fitting: Fitting) -> Aski
         return (yield from fitting.gather(selector, view, _OWN))
     require_numbers(selector, view)
     _require_target(selector, view, function)
-    if function in _MUTUAL and (view.dataset.num_rows <= MOST_ROWS or set(settings) - {"random_state", "n_jobs"}):
+    few = view.dataset.num_rows <= MOST_ROWS and gathered_bytes(view) <= fitting.memory
+    if function in _MUTUAL and (few or set(settings) - {"random_state", "n_jobs"}):
         return (yield from fitting.gather(selector, view, why_gathered(view)))
     shape = (view.dataset.num_rows, view.width)
     checked(selector, lambda: selector._check_params(np.broadcast_to(0.0, shape), None))
