@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import posixpath
 import uuid
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,13 +45,14 @@ BUCKET_BYTES = 128 * 2**20
 _SORT_FACTOR = 4  # a bucket as read, sorted, worked on, and what is made of it
 
 
-class Work:
-    """What is made of the rows of some keys; a subclass gives ``columns`` and ``__call__``; it is picklable."""
+class Work(ABC):
+    """What is made of the rows of some keys; it is picklable."""
 
+    @abstractmethod
     def columns(self, schema: pa.Schema) -> list[pa.Field]:
-        """The new columns."""
-        raise NotImplementedError
+        """The new columns of a table with this schema."""
 
+    @abstractmethod
     def __call__(self, table: pa.Table, starts: IntArray, ends: IntArray) -> dict[str, Any]:
         """The new columns of rows in order of key, then order.
 
@@ -61,7 +63,6 @@ class Work:
         starts, ends : ndarray of int64
             For each row where its key's rows begin and end.
         """
-        raise NotImplementedError
 
 
 def add_by_key(
