@@ -42,8 +42,6 @@ def through_categories(encoder: Any, x: Any) -> Any:
     UnknownCategory
         A value that is no category, where the encoder refuses them: column, value and place.
     """
-    if getattr(encoder, "handle_unknown", None) == "warn":
-        return encoder.transform(x.frame if isinstance(x, Columns) else x)
     bare = copy.copy(encoder)
     bare._transform = _Lookup(encoder)
     return bare.transform(x)
@@ -56,7 +54,12 @@ class _Lookup:
         self.encoder = encoder
 
     def __call__(
-        self, x: Any, handle_unknown: str = "error", ignore_category_indices: Any = None, **_checks: Any
+        self,
+        x: Any,
+        handle_unknown: str = "error",
+        ensure_all_finite: Any = "allow-nan",
+        warn_on_unknown: bool = False,
+        ignore_category_indices: Any = None,
     ) -> tuple[IntArray, npt.NDArray[np.bool_]]:
         columns = category_codes(self.encoder, x)
         codes = np.empty((len(columns[0]), len(columns)), dtype=np.int64)
@@ -65,6 +68,12 @@ class _Lookup:
         known = codes != _UNKNOWN
         if handle_unknown == "error" and not known.all():
             raise _unknown_category(self.encoder, x, known)
+        if warn_on_unknown and not known.all():  # in scikit-learn's own words
+            given = x.frame if isinstance(x, Columns) else x
+            own: Any = self.encoder._transform(
+                given, handle_unknown, ensure_all_finite, warn_on_unknown, ignore_category_indices
+            )
+            return own  # type: ignore[no-any-return]
         codes[~known] = 0
         self.encoder._map_infrequent_categories(codes, known, ignore_category_indices)
         return codes, known
