@@ -56,6 +56,7 @@ class _Lookup:
     def __call__(
         self,
         x: Any,
+        *,
         handle_unknown: str = "error",
         ensure_all_finite: Any = "allow-nan",
         warn_on_unknown: bool = False,
