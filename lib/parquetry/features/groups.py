@@ -75,7 +75,9 @@ def group_measures(
     require_number_columns(dataset, values, "group_measures")
     if not measures or any(m not in MEASURES for m in measures):
         raise BadParameter(f"measures={list(measures)!r}.", fix=f"Name some of {', '.join(MEASURES)}.")
-    names = {(i, m): f"{v}_{m}_by_{'_'.join(by)}" for i, v in enumerate(values) for m in measures}
+    names: dict[tuple[int, str], str] = {
+        (i, m): f"{v}_{m}_by_{'_'.join(by)}" for i, v in enumerate(values) for m in measures
+    }
     require_new(list(names.values()), dataset)
     output = CommittedWrite(os.fspath(to), mode)
     kinds = [pa.field(n, pa.int64() if m == "count" else pa.float64()) for (_, m), n in names.items()]
@@ -158,9 +160,8 @@ class GroupStats(Reduction[Groups, Groups]):
         return self._bounded(_grouped(groups))
 
     def merge(self, left: Groups, right: Groups) -> Groups:
-        pairs = [(getattr(left, n), getattr(right, n)) for n in Groups.__dataclass_fields__ if n != "overflow"]
-        both = Groups(*(np.concatenate(pair, axis=1) for pair in pairs))
-        both = _grouped(both)
+        names = [n for n in Groups.__dataclass_fields__ if n != "overflow"]
+        both = _grouped(Groups(**{n: np.concatenate([getattr(g, n) for g in (left, right)], axis=1) for n in names}))
         both.overflow = left.overflow or right.overflow
         return self._bounded(both)
 

@@ -273,7 +273,7 @@ def _categories(encoder: Any, view: View, parts: list[CategoryPart], cells: Cell
     found = [sorted_values(part, cells.count) for part in parts]
     x = surrogate(view, [values for values, _, _ in found])
     encoder._fit(x, handle_unknown="ignore", ensure_all_finite="allow-nan")
-    columns = []
+    columns: list[_Column] = []
     for part, (_, counts, places), codes in zip(parts, found, category_codes(encoder, x), strict=True):
         # scikit-learn counts what is in none of the given categories with the first of them.
         of_value = np.maximum(codes[: len(counts)], 0)
