@@ -160,8 +160,9 @@ class GroupStats(Reduction[Groups, Groups]):
         return self._bounded(_grouped(groups))
 
     def merge(self, left: Groups, right: Groups) -> Groups:
-        names = [n for n in Groups.__dataclass_fields__ if n != "overflow"]
-        both = _grouped(Groups(**{n: np.concatenate([getattr(g, n) for g in (left, right)], axis=1) for n in names}))
+        names = [name for name in Groups.__dataclass_fields__ if name != "overflow"]
+        joined: dict[str, Any] = {n: np.concatenate([getattr(g, n) for g in (left, right)], axis=1) for n in names}
+        both = _grouped(Groups(**joined))
         both.overflow = left.overflow or right.overflow
         return self._bounded(both)
 
