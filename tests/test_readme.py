@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -98,6 +99,24 @@ def test_example_runs_as_written(lake: dict[str, str], tmp_path: Path) -> None:
         "model.onnx",
         "model.skops",
     ]
+
+
+def test_make_features_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = re.search(r"## Make features\n.*?```python\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    rng, n = np.random.default_rng(0), 500
+    columns = {"shop": rng.choice(["a", "b"], n), "product": rng.choice(["p", "q"], n)}
+    days = np.datetime64("2024-01-01") + rng.integers(0, 300, n)
+    table = pa.table({**columns, "day": days, "sold": rng.integers(0, 9, n), "price": rng.random(n)})
+    (tmp_path / "lake" / "sales").mkdir(parents=True)
+    pq.write_table(table, tmp_path / "lake" / "sales" / "part-0.parquet", row_group_size=70)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(found.group(1), names)
+    new = [c for c in names["sales"].columns if c not in table.column_names]
+    said = re.findall(r"\w+_(?:lag\d|by_product|week|month_sin)", found.group(1).split("by =")[1])
+    assert set(said) <= set(new)
+    assert names["sales"].num_rows == n
 
 
 def test_know_your_data_runs_as_written(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class Config(JobConfig):
     engine: Literal["local"] = Field("local", description="Not a choice here: choose with --contenders.")  # type: ignore[assignment]
     workers: int = Field(2, ge=1, description="Cores that each contender may use.")
     rows: int = Field(5_000_000, ge=1, description="How many rows are generated.")
+    keys: int = Field(4_000_000, ge=1, description="How many rows are generated for the encode row.")
     tables: int = Field(12_000_000, ge=1, description="How many rows of CSV are generated for the ingest row: 1 GB.")
     texts: int = Field(1_000_000, ge=1, description="How many texts are generated for the text row.")
     only: list[Literal[tuple(ROWS)]] = Field(list(ROWS), description=f"Rows of the benchmark: {', '.join(ROWS)}.")  # type: ignore[valid-type]
@@ -87,9 +88,8 @@ def run(config: Config, _engine: Engine, run: Run) -> None:
         results.show(name, headings, rows)
         run.table(name, headings, rows)
     for row in config.only:
-        run.plot(
-            results.time_picture(compared, row), f"Time: {ROWS[row].what}", "Median, and the span of all repetitions."
-        )
+        time = f"Time: {ROWS[row].what}"
+        run.plot(results.time_picture(compared, row), time, "Median, and the span of all repetitions.")
         run.plot(results.memory_picture(compared, row), f"Memory: {row}", "Pages that processes share count for each.")
 
 

@@ -7,6 +7,7 @@ in step, so that their passes share one read of the data.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -45,7 +46,7 @@ def fit_pipeline(pipeline: Any, view: View, fitting: Fitting) -> Asking:
         seen = view if i == last else replace(view, sample_weight=None)
         fitted.append((name, (yield from fitting.step(step, seen, name))))
         if i < last:
-            view = view.through(fitted[-1][1])
+            view = view.through(fitting.in_training(fitted[-1][1]))
     pipeline.steps = fitted
     return pipeline
 
@@ -84,6 +85,30 @@ def fit_column_transformer(transformer: Any, view: View, fitting: Fitting) -> As
     complete = _assembled(transformer, done, head)
     complete.sparse_output_ = yield from _choose_sparse(complete, view)
     return complete
+
+
+_PARTS = {Pipeline: "steps", FeatureUnion: "transformer_list", ColumnTransformer: "transformers_"}
+
+
+def with_parts(fitted: Any, change: Callable[[Any], Any]) -> Any:
+    """What is made of fitted parts, with each part changed; itself where no part is another one then.
+
+    Parameters
+    ----------
+    fitted : fitted estimator
+    change : callable
+        Takes a part and gives one.
+    """
+    attribute = _PARTS.get(type(fitted))
+    if attribute is None:
+        return fitted
+    parts = getattr(fitted, attribute)
+    changed = [(name, part if _is_word(part) else change(part), *rest) for name, part, *rest in parts]
+    if all(new[1] is old[1] for new, old in zip(changed, parts, strict=True)):
+        return fitted
+    other = copy.copy(fitted)
+    setattr(other, attribute, changed)
+    return other
 
 
 class _StandIn(TransformerMixin, BaseEstimator):

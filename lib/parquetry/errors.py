@@ -144,6 +144,10 @@ class TooManyCategories(ParquetryError, ValueError):
     """A column has more distinct values than a worker should hold."""
 
 
+class UnknownCategory(ParquetryError, ValueError):
+    """A value is no category of a fitted encoder, which refuses such values."""
+
+
 # --- size -----------------------------------------------------------------------------------
 class TooBigForOneNode(ParquetryError, MemoryError):
     """A single-node fit or a result would not fit the memory budget."""

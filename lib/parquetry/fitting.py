@@ -140,18 +140,27 @@ class Fitting:
         The names of the steps that lead to this one.
     reports : list of StepReport, default None
         Where the reports of all steps are collected.
+    stand_ins : dict, default None
+        Where what stands in for fitted transformers is collected.
     """
 
-    def __init__(self, memory: int, path: tuple[str, ...] = (), reports: list[StepReport] | None = None) -> None:
+    def __init__(
+        self,
+        memory: int,
+        path: tuple[str, ...] = (),
+        reports: list[StepReport] | None = None,
+        stand_ins: dict[int, tuple[Any, Any]] | None = None,
+    ) -> None:
         self.memory, self.path = memory, path
         self.reports: list[StepReport] = [] if reports is None else reports
+        self._stand_ins: dict[int, tuple[Any, Any]] = {} if stand_ins is None else stand_ins
         self.report = StepReport("/".join(path), "")
         self._has_parts = False
 
     def step(self, estimator: Any, view: View, name: str) -> Asking:
         """Fit one estimator by its Fitter, or by the single-node fallback."""
         self._has_parts = True
-        inside = Fitting(self.memory, (*self.path, name), self.reports)
+        inside = Fitting(self.memory, (*self.path, name), self.reports, self._stand_ins)
         inside.report.estimator = _class_name(estimator)
         entry = registry.find(estimator)
         if entry is None:
@@ -167,6 +176,25 @@ class Fitting:
         if not inside._has_parts:
             self.reports.append(inside.report)
         return fitted
+
+    def stand_in(self, fitted: Any, other: Any) -> None:
+        """Let ``other`` stand in for a fitted transformer while later steps are fitted.
+
+        Parameters
+        ----------
+        fitted : fitted transformer
+        other : parquetry.through.InTraining
+            What gives the rows of the fit the values that scikit-learn's ``fit_transform`` gives them.
+        """
+        self._stand_ins[id(fitted)] = (fitted, other)  # the transformer stays alive: its id is not given to another
+
+    def in_training(self, fitted: Any) -> Any:
+        """The transformer that the rows of the fit go through on their way to later steps; mostly itself."""
+        from parquetry.composing import with_parts
+
+        if id(fitted) in self._stand_ins:
+            return self._stand_ins[id(fitted)][1]
+        return with_parts(fitted, self.in_training) if self._stand_ins else fitted
 
     def gather(self, estimator: Any, view: View, why: str) -> Asking:
         """Bring the rows to one worker, if they fit, and call the estimator's own ``fit`` there."""

@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
 
+from parquetry.onnx_encoders import CONVERTERS as ENCODER_CONVERTERS
 from parquetry.onnx_features import CONVERTERS as FEATURE_CONVERTERS
 from parquetry.onnx_graph import Graph, UnsupportedStepError, columns, input_width, is_missing, rows_of
 from parquetry.onnx_model import NULL_TEXT
@@ -197,6 +198,7 @@ CONVERTERS: dict[type, tuple[Callable[[Any], None], Callable[[Any, Any, Any], No
     InverseTarget: (same_shape, convert_inverse_target),
     SimpleImputer: (imputer_shape, convert_imputer),
     OneHotEncoder: (one_hot_shape, convert_one_hot),
+    **ENCODER_CONVERTERS,
     **FEATURE_CONVERTERS,
     **TEXT_CONVERTERS,
 }

@@ -54,20 +54,26 @@ def chain_of(steps: list[tuple[str, Any]], width: int) -> list[tuple[str, Any]]:
 
 
 # --- taking the model apart -----------------------------------------------------------------
-def flattened(model: Any, path: str) -> Iterator[tuple[str, Any]]:
+def flattened(model: Any, path: str, *, last: bool = True) -> Iterator[tuple[str, Any]]:
     """``(path, step)`` of the chain that a model is, with inner Pipelines and target transforms unrolled."""
     from sklearn.compose import TransformedTargetRegressor
+    from sklearn.feature_selection import RFE
     from sklearn.frozen import FrozenEstimator
     from sklearn.model_selection import FixedThresholdClassifier
     from sklearn.pipeline import Pipeline
 
     from parquetry.onnx_converters import InverseTarget
+    from parquetry.onnx_encoders import Chosen
 
     model = getattr(model, "best_estimator_", model)
     if isinstance(model, Pipeline):
-        for name, step in model.steps:
+        for i, (name, step) in enumerate(model.steps):
             if step is not None and not (isinstance(step, str) and step == "passthrough"):
-                yield from flattened(step, f"{path}{name} > ")
+                yield from flattened(step, f"{path}{name} > ", last=last and i == len(model.steps) - 1)
+    elif isinstance(model, RFE):
+        yield path.removesuffix(" > ") or type(model).__name__, Chosen(model.get_support(indices=True).tolist())
+        if last:  # it predicts by what it has chosen the columns with
+            yield from flattened(model.estimator_, f"{path}estimator > ")
     elif isinstance(model, TransformedTargetRegressor):
         yield from flattened(model.regressor_, f"{path}regressor > ")
         yield f"{path}transformer", InverseTarget(model.transformer_)
@@ -84,8 +90,12 @@ def _prepared(step: Any) -> Any:
     """A step for the conversion: containers copied, columns as positions, words as transformers."""
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import FeatureUnion, Pipeline
-    from sklearn.preprocessing import FunctionTransformer
+    from sklearn.preprocessing import FunctionTransformer, TargetEncoder
 
+    from parquetry.onnx_encoders import TargetCategories
+
+    if type(step) is TargetEncoder:
+        return TargetCategories(step)
     if isinstance(step, str):
         return FunctionTransformer()
     if isinstance(step, Pipeline):

@@ -8,7 +8,10 @@ columns that it gets.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +49,37 @@ class Single:
 
     def __call__(self, x: Any) -> Any:
         return single(x, self.column)
+
+
+class InTraining(ABC):
+    """What stands in for a fitted transformer while later steps are fitted.
+
+    It gives the rows that it was fitted on other values than any other rows, as scikit-learn's
+    ``fit_transform`` does where that is not ``fit`` and ``transform``; so it needs to know which
+    rows they are.
+    """
+
+    @abstractmethod
+    def rows_through(self, x: Any, batch: Any) -> Any:
+        """``fit_transform``'s values of X's rows, which stand at ``batch.rows`` of ``batch.block``."""
+
+
+_READ: ContextVar[Any] = ContextVar("parquetry_batch", default=None)
+
+
+def being_read() -> Any:
+    """The batch whose rows go through the steps of a view in this thread; None outside of that."""
+    return _READ.get()
+
+
+@contextmanager
+def reading(batch: Any) -> Iterator[None]:
+    """Within it, ``being_read()`` gives this batch."""
+    token = _READ.set(batch)
+    try:
+        yield
+    finally:
+        _READ.reset(token)
 
 
 def single(x: Any, column: int) -> Any:
@@ -122,18 +156,27 @@ def transform(transformer: Any, x: Any) -> Any:
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
     from sklearn.pipeline import FeatureUnion, Pipeline
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
     if transformer is None or (isinstance(transformer, str) and transformer == "passthrough"):
         return x
     if isinstance(transformer, CountVectorizer | HashingVectorizer):
         return _through_texts(transformer, x)
+    if isinstance(transformer, InTraining):
+        return transformer.rows_through(x, being_read())
     if _wants_frames(transformer):
         return transformer.transform(as_given(x))
     if type(transformer) is Pipeline:
         for _, step in transformer.steps:
             x = transform(step, x)
         return x
-    own = {ColumnTransformer: _through_columns, FeatureUnion: _through_union}.get(type(transformer))
+    own = {
+        ColumnTransformer: _through_columns,
+        FeatureUnion: _through_union,
+        OneHotEncoder: _through_categories,
+        OrdinalEncoder: _through_categories,
+        TargetEncoder: _through_categories,
+    }.get(type(transformer))
     return call(transformer, "transform", x) if own is None else own(transformer, x)
 
 
@@ -275,6 +318,12 @@ def _through_texts(vectorizer: Any, x: Any) -> Any:
     from parquetry.features.text import vectorized
 
     return vectorized(vectorizer, x)
+
+
+def _through_categories(encoder: Any, x: Any) -> Any:
+    from parquetry.features.category_codes import through_categories
+
+    return through_categories(encoder, x)
 
 
 def _through_columns(transformer: Any, x: Any) -> Any:

@@ -320,9 +320,14 @@ class Batch:
     def X(self) -> Any:  # noqa: N802 (scikit-learn's name)
         """Features after all steps: Columns where there is none, else what the last step gave."""
         x: Any = self.stored
+        if not self.view.steps:
+            return x
+        from parquetry.through import reading
+
         try:
-            for step in self.view.steps:
-                x = step(x)
+            with reading(self):
+                for step in self.view.steps:
+                    x = step(x)
         except ValueError as error:
             from parquetry.foundation.positions import placed
 

@@ -162,6 +162,15 @@ def test_bad_input(options, kind, says, write_parquet, local):
         pqy.fit(OneHotEncoder(**options), folder, features=["word", "gappy"], engine=local)
 
 
+def test_unknown_categories_are_warned_of_where_scikit_learn_does(write_parquet, local):
+    folder = write_parquet(parity.texts(), row_group_size=23)
+    for options in ({"handle_unknown": "warn"}, {"handle_unknown": "ignore", "drop": "first"}):
+        encoder = pqy.fit(OneHotEncoder(**options), folder, features=["word"], engine=local)
+        with pytest.warns(UserWarning, match="Found unknown categories in columns"):
+            found = transform(encoder, Columns(pa.table({"word": ["oak", "larch"]})))
+        assert found.toarray()[1].sum() == 0
+
+
 def test_sparse_input(write_parquet, local):
     folder = write_parquet(parity.texts())
     with pytest.raises(BadParameter, match="sparse input"):

@@ -32,6 +32,7 @@ GOALS = (
     Goal("profile: ydata-profiling minimal over local, at least 5", "profile", "ydata", "ours-local", at_least=5.0),
     Goal("text: MLlib over ours on Spark, at least 3", "text", "spark-mllib", "ours-spark", at_least=3.0),
     Goal("text: pandas over local, at least 1.5", "text", "pandas-sklearn", "ours-local", at_least=1.5),
+    Goal("encode, local: peak MiB, at most 2,048", "encode", "ours-local", value="driver_mib", at_most=2048.0),
     Goal("ingest: DuckDB over local, at least 0.7", "ingest", "duckdb", "ours-local", at_least=0.7),
     Goal("import parquetry: seconds, at most 0.3", "import", "parquetry", at_most=0.3),
 )

@@ -26,7 +26,7 @@ class Row:
     name : str
     what : str
         For people.
-    data : {"numbers", "texts", "tables"}
+    data : {"numbers", "texts", "tables", "keys"}
         Which generated set it runs on.
     reads : {"features", "target", "label"}
         The features alone, or with the numeric target or the label.
@@ -34,7 +34,7 @@ class Row:
 
     name: str
     what: str
-    data: Literal["numbers", "texts", "tables"] = "numbers"
+    data: Literal["numbers", "texts", "tables", "keys"] = "numbers"
     reads: Literal["features", "target", "label"] = "features"
 
     def columns(self, data: BenchmarkSet) -> list[str]:
@@ -60,6 +60,7 @@ ROWS = {
         Row("profile-pass", "profile of all features in one read, without quantiles"),
         Row("profile", "profile of all features with exact quartiles and correlations"),
         Row("text", "TF-IDF and logistic regression on short texts", data="texts", reads="label"),
+        Row("encode", "a target encoder over 1,000,000 distinct keys", data="keys", reads="target"),
         Row("ingest", "CSV to Parquet, every row checked against a contract", data="tables"),
     )
 }

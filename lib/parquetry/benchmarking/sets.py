@@ -27,6 +27,7 @@ CODECS = ("zstd", "snappy", "gzip", "lz4", "none")
 LABEL = "label"
 _NOISE = 0.5
 _WORDS = 30_000
+_KEYS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,28 @@ def generate_tables(folder: str | os.PathLike[str], rows: int, *, codec: str = "
     return _described(home, ("amount",), "", rows, "none", origin)
 
 
+def generate_keys(folder: str | os.PathLike[str], rows: int, *, codec: str = "zstd", seed: int = 0) -> BenchmarkSet:
+    """A set of keys, each of 1,000,000 about as often, and a number that they tell something about.
+
+    Raises
+    ------
+    OutputNotWritable
+    """
+    _check(rows, 1, codec)
+
+    def table(index: int, count: int) -> pa.Table:
+        rng = np.random.default_rng([seed, index])
+        key = rng.integers(0, _KEYS, count)
+        y = key % 97 / 97 + rng.normal(scale=_NOISE, size=count)
+        return pa.table({"key": np.char.add("user-", np.char.zfill(key.astype(str), 7)), "y": y, LABEL: key % 2})
+
+    home = _built_once(
+        Path(folder) / f"keys-{rows}-{codec}-seed{seed}", lambda home: _write_files(home, rows, table, codec)
+    )
+    origin = f"generated (synthetic): {rows:,} rows of up to {_KEYS:,} keys, y by them and noise, {codec}, seed {seed}"
+    return _described(home, ("key",), "y", rows, codec, origin)
+
+
 def copy(folder: str | os.PathLike[str], data: Dataset, *, target: str, exclude: list[str], codec: str) -> BenchmarkSet:
     """A user's own rows, rewritten as float64 in the generated sets' layout; numeric columns only.
 
@@ -205,7 +228,7 @@ def copy(folder: str | os.PathLike[str], data: Dataset, *, target: str, exclude:
     return _described(home, names, target, data.num_rows, codec, origin, label)
 
 
-GENERATORS = {"texts": generate_texts, "tables": generate_tables}
+GENERATORS = {"texts": generate_texts, "tables": generate_tables, "keys": generate_keys}
 """How the sets are made that are no numbers, by their kind."""
 
 

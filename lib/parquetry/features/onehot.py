@@ -27,26 +27,27 @@ def fit_one_hot_encoder(encoder: Any, view: View, _fitting: Fitting) -> Asking:
 
     Source: https://scikit-learn.org/stable/modules/generated/sklearn.preprocessing.OneHotEncoder.html
     """
-    _require_sound(encoder, view)
+    require_categories(encoder, view)
     (columns,) = yield [Pass(Counts("OneHotEncoder", shown_names(view)), view)]
     checked(encoder, lambda: _fit(encoder, view, columns))
     set_inputs(encoder, view)
     return encoder
 
 
-def _require_sound(encoder: Any, view: View) -> None:
-    """Refuse what is wrong whatever the rows hold."""
+def require_categories(encoder: Any, view: View) -> None:
+    """Refuse what is wrong with an encoder of categories whatever the rows hold."""
+    who = type(encoder).__name__
     checked(encoder, encoder._validate_params)
     if is_sparse(view):
         raise BadParameter(
-            "OneHotEncoder does not take sparse input.",
+            f"{who} does not take sparse input.",
             why="It encodes every value, zeros too.",
             fix="Encode the columns before the step that makes them sparse.",
         )
-    for name, given in (("categories", encoder.categories), ("drop", encoder.drop)):
+    for name, given in (("categories", encoder.categories), ("drop", getattr(encoder, "drop", None))):
         if given is not None and not isinstance(given, str) and len(given) != view.width:
             raise BadParameter(
-                f"OneHotEncoder: {name} has {len(given)} entries for {view.width} columns.", fix="Give one a column."
+                f"{who}: {name} has {len(given)} entries for {view.width} columns.", fix="Give one a column."
             )
 
 

@@ -130,11 +130,13 @@ def _validated(estimator: Any, X: Any, y: Any) -> tuple[Any, Any, Any]:
         input_name="X",
         estimator=estimator,
     )
-    if y is None and tags.target_tags.required:
+    # Some could do without y, with another score function: with their own they need it.
+    scored = hasattr(estimator, "score_func")
+    if y is None and (tags.target_tags.required or scored):
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None."
         )
-    if y is not None and tags.target_tags.required:
+    if y is not None and (tags.target_tags.required or scored):
         labels = tags.classifier_tags
         several = tags.target_tags.two_d_labels or (labels is not None and labels.multi_label)
         multi = tags.target_tags.multi_output or (several and np.asarray(y).ndim == 2 and np.asarray(y).shape[1] > 1)

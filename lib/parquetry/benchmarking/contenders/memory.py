@@ -93,6 +93,13 @@ class PandasSklearn(Contender):
         model = text_estimator().fit(frame[self.data.features[0]], frame[self.data.label].to_numpy())
         return [float(len(model[0].vocabulary_))]
 
+    def encode(self, path: str) -> list[float]:
+        from sklearn.preprocessing import TargetEncoder
+
+        frame = _read(path, [*self.data.features, self.data.target])
+        model = TargetEncoder().fit(frame[[*self.data.features]], frame[self.data.target])
+        return [float(model.target_mean_), float(len(model.categories_[0])), float(model.encodings_[0].std())]
+
 
 def fit_linear(data: BenchmarkSet, path: str) -> Any:
     """A linear regression, fitted in memory."""

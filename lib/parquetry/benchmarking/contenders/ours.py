@@ -92,6 +92,12 @@ class Ours(Contender):
         model = fit(pipeline, path, features=list(self.data.features), target=self.data.label, engine=self.engine)
         return [float(len(model[0].vocabulary_))]
 
+    def encode(self, path: str) -> list[float]:
+        from sklearn.preprocessing import TargetEncoder
+
+        model = self._fit(TargetEncoder(), path, target=self.data.target)
+        return [float(model.target_mean_), float(len(model.categories_[0])), float(model.encodings_[0].std())]
+
     def profile_pass(self, path: str) -> list[float]:
         columns = self._profile(path, "none").columns
         return [v for c in columns for v in (c.numbers.mean, c.numbers.deviation, c.minimum, c.maximum)]
