@@ -249,6 +249,18 @@ class SparkMember:
 
         return list(BarrierTaskContext.get().allGather(message))
 
+    @property
+    def host(self) -> str:
+        """The address under which other members reach this one's machine."""
+        from pyspark import BarrierTaskContext
+
+        address = BarrierTaskContext.get().getTaskInfos()[self.rank].address
+        return address.rpartition(":")[0] or address
+
+    def together(self) -> bool:
+        """Whether no other member is known to have failed: Spark itself ends all where one has."""
+        return True
+
 
 @dataclass(frozen=True)
 class _Call:
