@@ -74,7 +74,7 @@ class Rank:
         return tuple(b for part in parts for b in part) if of_all else parts[self.rank]
 
     def batches(self, name: str, *, of_all: bool = False) -> Iterator[Any]:
-        """This rank's rows (or all ranks'), in order: a Batch or a CachedBatch each."""
+        """Rows of this rank (or of all), in order: a Batch or a CachedBatch each."""
         return self._shares[name].batches(self.blocks(name, of_all=of_all))
 
 

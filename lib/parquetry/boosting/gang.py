@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -194,13 +195,9 @@ class GangWork(Work):
 
     def _lost(self, error: EngineLost) -> GangLost:
         checkpoint = self.gang.checkpoint
-        kept = f"The trees so far are in {checkpoint}; " if checkpoint else ""
-        return GangLost(
-            error.fact,
-            why=error.why,
-            fix=error.fix
-            or f"{kept}gang=Gang(retries=…, checkpoint=…) starts again by itself. If memory ran out, give workers more.",
-        )
+        kept = f"The trees so far are in {checkpoint}. " if checkpoint else ""
+        again = "gang=Gang(retries=…, checkpoint=…) starts again by itself. If memory ran out, give workers more."
+        return GangLost(error.fact, why=error.why, fix=error.fix or kept + again)
 
 
 def counted(dataset: Dataset) -> list[tuple[Block, int]]:
@@ -225,4 +222,4 @@ def dealt(dataset: Dataset, world: int) -> tuple[tuple[Block, ...], ...]:
         least, most = cuts[-1] + 1, len(blocks) - (world - rank)
         cuts.append(max(min(max(cut, least), most), cuts[-1]))
     cuts.append(len(blocks))
-    return tuple(tuple(b for b, _ in blocks[a:z]) for a, z in zip(cuts, cuts[1:], strict=False))
+    return tuple(tuple(b for b, _ in blocks[a:z]) for a, z in pairwise(cuts))
