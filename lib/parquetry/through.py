@@ -215,8 +215,8 @@ def _row_bytes(x: Any) -> float:
 
 def nameless(estimator: Any) -> Any:
     """A shallow copy that does not expect names, so that it takes arrays without a warning."""
-    if not hasattr(estimator, "feature_names_in_"):
-        return estimator
+    if "feature_names_in_" not in getattr(estimator, "__dict__", {}):
+        return estimator  # it has no names, or answers from its model: XGBoost then takes arrays as they are
     bare = copy.copy(estimator)
     del bare.feature_names_in_
     return bare
