@@ -111,6 +111,11 @@ def find(estimator: Any) -> Entry | None:
     return _ENTRIES.get(type(estimator))
 
 
+def is_optional(estimator: Any) -> bool:
+    """Whether an estimator is of a package that is an extra."""
+    return type(estimator).__module__.partition(".")[0] in _OPTIONAL
+
+
 def entries() -> dict[type, Entry]:
     """All entries; loads the modules that hold fitters, those of extras where these are installed."""
     for module in _MODULES:
