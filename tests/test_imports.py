@@ -14,7 +14,7 @@ import parquetry
 
 LIBRARY = Path(parquetry.__file__).parent
 ENGINE_PACKAGES = {"dask", "distributed", "pyspark"}
-ALGORITHMS = ("features", "classical", "foundation", "metrics", "scoring")
+ALGORITHMS = ("boosting", "features", "classical", "foundation", "metrics", "scoring")
 HEAVY = {"dask", "distributed", "pyspark", "torch", "sklearn", "pandas", "pyarrow", "numpy", "duckdb", "deltalake"}
 
 

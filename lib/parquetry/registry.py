@@ -140,9 +140,9 @@ def markdown_table() -> str:
         "| estimator | placement | engines | passes over the data | against scikit-learn | falls back to one node |",
         "|---|---|---|---|---|---|",
     ]
-    for entry in sorted(entries().values(), key=lambda e: (e.kind.__module__.split(".")[1], e.kind.__name__)):
+    for entry in sorted(entries().values(), key=lambda e: (_family(e.kind), e.kind.__name__)):
         cells = (
-            f"`{entry.kind.__module__.split('.')[1]}.{entry.kind.__name__}`",
+            f"`{_family(entry.kind)}.{entry.kind.__name__}`",
             entry.placement,
             "local, Dask, Spark",
             entry.passes,
@@ -154,3 +154,9 @@ def markdown_table() -> str:
         "| any other | single node, within `memory=`, and said so | local, Dask, Spark | 1 | its own fit | always |"
     )
     return "\n".join(lines)
+
+
+def _family(kind: type) -> str:
+    """The part of scikit-learn that a class belongs to, or its package."""
+    package, _, inner = kind.__module__.partition(".")
+    return inner.partition(".")[0] if package == "sklearn" else package
