@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.base import clone
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -56,11 +57,11 @@ def folder(write_parquet: Write) -> Path:
     return write_parquet(table(), files=2, row_group_size=170)
 
 
-def fit(estimator: Any, data: Any, engine: Any, target: str = "label", **arguments: Any) -> Any:
+def fit(estimator: Any, data: Any, engine: Any, target: Any = "label", **arguments: Any) -> Any:
     return pqy.fit(estimator, data, target=target, features=FEATURES, engine=engine, **{"gang": 2} | arguments)
 
 
-def own(estimator: Any, data: Any, target: str = "label", weight: str | None = None) -> tuple[Any, pd.DataFrame]:
+def own(estimator: Any, data: Any, target: Any = "label", weight: str | None = None) -> tuple[Any, pd.DataFrame]:
     frame = pqy.open_dataset(data).to_pandas()
     weights = {} if weight is None else {"sample_weight": frame[weight]}
     return clone(estimator).set_params(n_jobs=1).fit(frame[FEATURES], frame[target], **weights), frame
@@ -83,6 +84,15 @@ CASES = {
     "a forest": (xgb.XGBRFClassifier(subsample=1.0, **SMALL), "label"),
     "price": (xgb.XGBRegressor(**SMALL), "price"),
     "gamma": (xgb.XGBRegressor(objective="reg:gamma", tweedie_variance_power=1.2, **SMALL), "price"),
+    "two prices": (xgb.XGBRegressor(**SMALL), ["price", "weight"]),
+    "weighted features": (
+        xgb.XGBRegressor(feature_weights=[1.0, 1.0, 0.0, 1.0], colsample_bytree=0.5, random_state=1, **SMALL),
+        "price",
+    ),
+    "numbers as categories": (
+        xgb.XGBRegressor(feature_types=["q", "q", "q", "c"], enable_categorical=True, max_cat_to_onehot=1, **SMALL),
+        "price",
+    ),
     "a forest of prices": (xgb.XGBRFRegressor(subsample=1.0, **SMALL), "price"),
 }
 
@@ -246,6 +256,18 @@ def test_rankers_keep_queries_together(write_parquet: Write, local: Any) -> None
     mixed = write_parquet(data.set_column(3, "query", pa.array(query[::-1])), "mixed")
     with pytest.raises(BadParameter, match="not in ascending order"):
         pqy.fit(estimator, mixed, target="grade", group="query", engine=local)
+
+
+def test_what_a_sparse_x_leaves_out_is_missing(write_parquet: Write, local: Any) -> None:
+    rng = np.random.default_rng(0)
+    words = np.array(["oak", "ash", "elm", "yew", "fir"])
+    texts = [" ".join(words[rng.integers(0, 5, 4)]) for _ in range(400)]
+    label = np.array([int("oak oak" in t or "elm" in t) for t in texts])
+    folder = write_parquet({"text": texts, "label": label})
+    estimator = make_pipeline(CountVectorizer(), xgb.XGBClassifier(**SMALL))
+    model = pqy.fit(estimator, folder, target="label", engine=local, gang=2)
+    theirs = clone(estimator).fit(texts, label)
+    np.testing.assert_allclose(model.predict_proba(texts), theirs.predict_proba(texts), atol=1e-4)
 
 
 def test_it_ends_a_pipeline_and_predicts_on_the_engine(folder: Path, local: Any, tmp_path: Path) -> None:

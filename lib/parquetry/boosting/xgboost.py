@@ -81,7 +81,6 @@ def fit_xgboost(estimator: Any, view: View, fitting: Any) -> Generator[list[Any]
     frame, labels = _example(view, categories, classes, sketch)
     types = _tried(estimator, frame, labels, view, fitting.options.validation is not None)
     bins = estimator.max_bin or 256
-    columns = _whole_categories(sketch, categories)
     trained = clone(estimator)
     views = {"train": seen}
     validation = fitting.options.take("validation")
@@ -91,7 +90,7 @@ def fit_xgboost(estimator: Any, view: View, fitting: Any) -> Generator[list[Any]
             (queries["validation"],) = yield [Pass(QueryEdges(who, view.group), views["validation"])]
     training = Train(
         trained,
-        [points(c, bins) for c in columns],
+        _cut_points(sketch, categories, types, bins),
         None if view.names is None else list(view.names),
         types,
         categories,
@@ -105,6 +104,8 @@ def fit_xgboost(estimator: Any, view: View, fitting: Any) -> Generator[list[Any]
     fitting.report.why = outcome.said
     for name, value in outcome.results[0].items():
         setattr(estimator, name, value)
+    # The ranks' threads were the gang's; the model's are its user's again.
+    estimator.get_booster().set_param({"nthread": estimator.n_jobs or 0})
     return estimator
 
 
@@ -302,13 +303,14 @@ def _surveyed(
     return sketch, {"train": more[-1]} if view.group is not None else {}
 
 
-def _whole_categories(sketch: Any, categories: dict[int, Any]) -> Any:
-    """The sketch, with every category of a column there whether a row of it counts or not."""
-    columns = list(sketch)
-    for i, known in categories.items():
-        codes = np.arange(len(known), dtype=np.float32)
-        columns[i] = replace(columns[i], values=codes, counts=np.ones(len(known), dtype=np.int64))
-    return columns
+def _cut_points(sketch: Any, categories: dict[int, Any], types: list[str] | None, bins: int) -> list[Any]:
+    """Where to cut each feature; between all categories of one that holds some, whether a row has them or not."""
+    found = [points(column, bins) for column in sketch]
+    for i, kind in enumerate(types or ()):
+        if kind == "c":
+            count = len(categories[i]) if i in categories else int(sketch[i].values.max(initial=0)) + 1
+            found[i] = np.arange(count, dtype=np.float32)
+    return found
 
 
 def _key(estimator: Any, view: View, validation: Any) -> str:

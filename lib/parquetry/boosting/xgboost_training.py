@@ -67,6 +67,8 @@ class Train:
         with xgb.config_context(verbosity=0):
             reference = self._reference(rank)
             train = self._matrix(rank, "train", reference)
+            if self.estimator.feature_weights is not None:
+                train.set_info(feature_weights=self.estimator.feature_weights)
             valid = self._matrix(rank, "validation", train) if rank.has("validation") else None
         with self._together(rank):
             fitted = self._fitted(rank, train, valid)
