@@ -15,7 +15,21 @@ import parquetry
 LIBRARY = Path(parquetry.__file__).parent
 ENGINE_PACKAGES = {"dask", "distributed", "pyspark"}
 ALGORITHMS = ("boosting", "features", "classical", "foundation", "metrics", "scoring")
-HEAVY = {"dask", "distributed", "pyspark", "torch", "sklearn", "pandas", "pyarrow", "numpy", "duckdb", "deltalake"}
+HEAVY = {
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "dask",
+    "distributed",
+    "pyspark",
+    "torch",
+    "sklearn",
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "duckdb",
+    "deltalake",
+}
 
 
 def module_name(file: Path) -> str:

@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 import parquetry as pqy
 from parquetry.boosting import Gang
-from parquetry.errors import BadParameter, DegenerateColumn, GangLost, NonFiniteValues, StepNotPicklable
+from parquetry.errors import BadParameter, DegenerateColumn, GangLost, NonFiniteValues, StepNotPicklable, TaskFailed
 
 xgb = pytest.importorskip("xgboost")
 
@@ -316,6 +316,21 @@ def test_a_lost_rank_on_each_engine(
         model = fit(estimator, folder, engine, "price", gang=gang)
         assert mark.exists()
         assert raw(model) == raw(whole)
+
+
+def breaks_on_one_rank(y: Any, predicted: Any) -> Any:
+    from xgboost import collective
+
+    if collective.get_rank() == 1:
+        raise ValueError("not like this")
+    return predicted - y, np.ones_like(y)
+
+
+def test_an_error_on_one_rank_is_told(folder: Path, local: Any) -> None:
+    """The others wait for it inside XGBoost, and are ended."""
+    estimator = xgb.XGBRegressor(objective=breaks_on_one_rank, base_score=1.0, **SMALL)
+    with pytest.raises(TaskFailed, match=r"(?s)rank 1: a task raised ValueError: not like this.*breaks_on_one_rank"):
+        fit(estimator, folder, local, "price")
 
 
 def test_a_lost_rank_is_named(folder: Path, local: Any, tmp_path: Path) -> None:

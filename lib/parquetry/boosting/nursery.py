@@ -95,9 +95,13 @@ class Nursery:
         with self._asking, self._answered:
             self._newest = None
             socket.send_fds(self._socket, [b"fork"], [connection, printed])
-            if not self._answered.wait_for(lambda: self._newest or self.gone, _START_SECONDS) or not self._newest:
-                raise OSError("the nursery has ended")
-            return self._newest
+            self._answered.wait_for(lambda: self._newest is not None or self.gone, _START_SECONDS)
+            return self._taken()
+
+    def _taken(self) -> Born:
+        if self._newest is None:
+            raise OSError("the nursery has ended")
+        return self._newest
 
     def _listen(self) -> None:
         while True:
@@ -171,11 +175,11 @@ def main(descriptor: int, modules: list[str]) -> None:
     children: set[int] = set()
     last = time.monotonic()
     while True:
-        ready, _, _ = select.select([control, awake], [], [], _IDLE_SECONDS)
+        ready, _, _ = select.select([control.fileno(), awake], [], [], _IDLE_SECONDS)
         if awake in ready:
             os.read(awake, _MESSAGE_BYTES)
         _reap(control, children)
-        if control in ready:
+        if control.fileno() in ready:
             message, descriptors, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
             if not message:
                 os._exit(0)

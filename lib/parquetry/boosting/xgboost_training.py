@@ -22,12 +22,14 @@ from xgboost.tracker import RabitTracker
 from parquetry.boosting.checkpoints import Checkpoint
 from parquetry.boosting.queries import Parts, part_of, query_weights, whole_queries
 from parquetry.classical.tree_bins import Float32Array
-from parquetry.errors import GangLost
+from parquetry.errors import BadParameter, GangLost
 
 if TYPE_CHECKING:
     from parquetry.boosting.child import Rank
 
-_COLLECTIVE_SECONDS = 300  # that a rank waits for another inside a round
+_ALLREDUCE_SECONDS = 300  # that a rank waits for another inside a round
+_GOODBYE_SECONDS = 60
+_COLLECTIVE = "/collective/"  # where XGBoost's source has what ranks tell each other
 LEARNED = ("_Booster", "n_classes_", "objective", "evals_result_")
 
 
@@ -113,26 +115,36 @@ class Train:
 
     @contextlib.contextmanager
     def _together(self, rank: Rank) -> Iterator[None]:
-        if rank.world == 1:
+        tracker = self._joined(rank) if rank.world > 1 else None
+        try:
             yield
-            return
+        except xgb.core.XGBoostError as error:
+            if _COLLECTIVE in str(error):
+                raise GangLost(_first_line(error)) from error
+            raise BadParameter(
+                f"{type(self.estimator).__name__}: {_first_line(error)}", fix="Change the parameter, or mend the data."
+            ) from error
+        # Not after an error: it would wait for ranks that wait for this one. The process ends instead.
+        if rank.world > 1:
+            collective.finalize()
+        if tracker is not None:
+            tracker.wait_for(timeout=_GOODBYE_SECONDS)
+
+    def _joined(self, rank: Rank) -> Any:
+        """Meet the other ranks; gives rank 0's tracker."""
         tracker = None
         if rank.rank == 0:
             tracker = RabitTracker(n_workers=rank.world, host_ip=rank.host, sortby="task")
             tracker.start()
         told = rank.all_gather(json.dumps(tracker.worker_args()) if tracker is not None else "")[0]
-        arguments = json.loads(told)
         try:
-            with collective.CommunicatorContext(
-                **arguments, dmlc_task_id=f"{rank.rank:08d}", dmlc_timeout=_COLLECTIVE_SECONDS
-            ):
-                if collective.get_rank() != rank.rank:
-                    raise GangLost(f"XGBoost numbers rank {rank.rank} as {collective.get_rank()}.")
-                yield
+            with xgb.config_context(verbosity=0):
+                collective.init(**json.loads(told), dmlc_task_id=f"{rank.rank:08d}", dmlc_timeout=_ALLREDUCE_SECONDS)
         except xgb.core.XGBoostError as error:
             raise GangLost(_first_line(error)) from error
-        if tracker is not None:
-            tracker.wait_for(timeout=60)
+        if collective.get_rank() != rank.rank:
+            raise GangLost(f"XGBoost numbers rank {rank.rank} as {collective.get_rank()}.")
+        return tracker
 
     def _reference(self, rank: Rank) -> Any:
         """A matrix of nothing but the points, from which the others take their cuts."""
