@@ -21,7 +21,15 @@ from sklearn.preprocessing import StandardScaler
 
 import parquetry as pqy
 from parquetry.boosting import Gang
-from parquetry.errors import BadParameter, DegenerateColumn, GangLost, NonFiniteValues, StepNotPicklable, TaskFailed
+from parquetry.errors import (
+    BadParameter,
+    DegenerateColumn,
+    GangLost,
+    NonFiniteValues,
+    StepNotPicklable,
+    TaskFailed,
+    TooBigForOneNode,
+)
 
 xgb = pytest.importorskip("xgboost")
 
@@ -349,6 +357,7 @@ WRONG = {
     "all cores": (xgb.XGBClassifier(n_jobs=-1), {}, BadParameter, "n_jobs=-1 does not say"),
     "a device": (xgb.XGBClassifier(device="cuda"), {}, BadParameter, "A gang trains on CPUs"),
     "too many ranks": (xgb.XGBClassifier(), {"gang": 100}, BadParameter, r"only \d+ blocks"),
+    "too little memory": (xgb.XGBClassifier(), {"memory": 10_000}, TooBigForOneNode, "each of 2 ranks would hold"),
     "a gang for a scaler": (StandardScaler(), {"target": None}, BadParameter, "no part of StandardScaler takes it"),
     "group for a classifier": (
         xgb.XGBClassifier(**SMALL),

@@ -17,7 +17,7 @@ import numpy as np
 
 from parquetry.boosting.supervisor import Supervise
 from parquetry.dataset import Block, Dataset
-from parquetry.errors import BadParameter, EngineLost, GangLost, NotEnoughSlots
+from parquetry.errors import BadParameter, EngineLost, GangLost, NotEnoughSlots, TooBigForOneNode
 from parquetry.fitting import Work
 from parquetry.view import Batch, View
 
@@ -153,6 +153,10 @@ class GangWork(Work):
     gang : Gang
     threads : int, default 1
         Of each rank. It is not taken from the engine: sums over several threads differ in their last bits.
+    needs : float, default 0.0
+        Bytes that all ranks together hold of the data.
+    memory : int or None, default None
+        Bytes that one rank may take.
     """
 
     name: str
@@ -160,6 +164,8 @@ class GangWork(Work):
     views: Mapping[str, View]
     gang: Gang = field(default_factory=Gang)
     threads: int = 1
+    needs: float = 0.0
+    memory: int | None = None
 
     def run(self, engine: Engine, verb: str) -> Outcome:
         from parquetry.engine import SupportsGang
@@ -171,6 +177,7 @@ class GangWork(Work):
                 fix="Use the local, dask or spark engine.",
             )
         world = self._world(engine)
+        self._check_memory(world)
         shares = {name: Share.of(view, world) for name, view in self.views.items()}
         label = f"{verb}-{self.name}-gang"
         for start in range(1 + self.gang.retries):
@@ -204,6 +211,16 @@ class GangWork(Work):
                 fix=f"Lower world to {most} or less, or write the data with smaller row groups.",
             )
         return self.gang.world
+
+    def _check_memory(self, world: int) -> None:
+        share = self.needs / world
+        if self.memory is not None and share > self.memory:
+            raise TooBigForOneNode(
+                f"{self.name}: each of {world} ranks would hold {share / 2**20:,.0f} MiB of binned rows, and may take "
+                f"{self.memory / 2**20:,.0f} MiB.",
+                why="A rank keeps its rows in memory, a byte or two a value, while it trains.",
+                fix="Raise world (gang=) with more workers, give workers more memory, or fit on a sample.",
+            )
 
     def _lost(self, error: EngineLost) -> GangLost:
         checkpoint = self.gang.checkpoint

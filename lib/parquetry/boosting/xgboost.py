@@ -100,7 +100,17 @@ def fit_xgboost(estimator: Any, view: View, fitting: Any) -> Generator[list[Any]
     )
     gang = Gang.of(fitting.options.take("gang"))
     outcome: Outcome
-    (outcome,) = yield [GangWork(who, training, views, gang, threads=estimator.n_jobs or 1)]
+    (outcome,) = yield [
+        GangWork(
+            who,
+            training,
+            views,
+            gang,
+            threads=estimator.n_jobs or 1,
+            needs=sum(view.dataset.num_rows for view in views.values()) * _row_bytes(view.width, bins, classes),
+            memory=fitting.memory,
+        )
+    ]
     fitting.report.why = outcome.said
     for name, value in outcome.results[0].items():
         setattr(estimator, name, value)
@@ -311,6 +321,12 @@ def _cut_points(sketch: Any, categories: dict[int, Any], types: list[str] | None
             count = len(categories[i]) if i in categories else int(sketch[i].values.max(initial=0)) + 1
             found[i] = np.arange(count, dtype=np.float32)
     return found
+
+
+def _row_bytes(width: int, bins: int, classes: Classes | None) -> float:
+    """Of a row in a rank's memory: its bins, label, weight and node, and for each class gradient, margin and score."""
+    outputs = 1 if classes is None or len(classes.values) < 3 else len(classes.values)
+    return width * (1 if bins <= 256 else 2) + 16 + 20 * outputs
 
 
 def _key(estimator: Any, view: View, validation: Any) -> str:
