@@ -59,8 +59,8 @@ def _sums(rank: Any) -> Any:
     return rank.all_gather(f"{rank.rank} {own}"), rank.threads
 
 
-def test_every_rank_reads_its_rows_and_meets_the_others(engine: Any, view: Any) -> None:
-    outcome = run(engine, view, _sums)
+def test_every_rank_reads_its_rows_and_meets_the_others(local: Any, view: Any) -> None:
+    outcome = run(local, view, _sums)
     (first, threads), second = outcome.results
     assert second == (first, threads)
     assert threads == 1
@@ -104,9 +104,8 @@ def test_a_gang_that_finds_no_room_says_so(dask_engine: Any, view: Any) -> None:
 # --- losses ---------------------------------------------------------------------------------------
 @dataclass
 class _Killed:
-    """Rank 1 ends without a word in round 3: its own process, or the worker that watches over it."""
+    """Rank 1's process ends without a word in round 3."""
 
-    where: str
     once: str = ""
 
     def __call__(self, rank: Any) -> str:
@@ -115,17 +114,17 @@ class _Killed:
             if self.once:
                 Path(self.once).touch()
             time.sleep(0.2)
-            os.kill(os.getppid() if self.where == "worker" else os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
         return rank.all_gather(f"start {rank.start}")[0]
 
 
 def test_a_rank_that_is_killed_ends_the_gang_with_its_name(local: Any, view: Any) -> None:
     with pytest.raises(GangLost, match=r"rank 1 of 2 was killed by signal 9 .* in round 3.*Gang\(retries"):
-        run(local, view, _Killed("rank"))
+        run(local, view, _Killed())
 
 
 def test_a_gang_starts_again_where_it_may(local: Any, view: Any, tmp_path: Path) -> None:
-    outcome = run(local, view, _Killed("rank", str(tmp_path / "once")), retries=1)
+    outcome = run(local, view, _Killed(str(tmp_path / "once")), retries=1)
     assert outcome.results == ["start 1", "start 1"]
     assert outcome.starts == 2
 
