@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import parquetry as pqy
-from parquetry.boosting import Gang
+from parquetry.boosting import Gang, nursery
 from parquetry.boosting.gang import GangWork, dealt
 from parquetry.errors import BadParameter, GangLost, NotEnoughSlots, TaskFailed
 from parquetry.fitting import make_view
@@ -138,6 +138,13 @@ def _falls_silent(rank: Any) -> None:
 def test_a_rank_that_falls_silent_is_taken_for_lost(local: Any, view: Any) -> None:
     with pytest.raises(GangLost, match="rank 1 of 2 gave no sign of life for 2 seconds"):
         run(local, view, _falls_silent, silence=1.6)
+
+
+def test_a_nursery_that_is_gone_is_replaced(local: Any, view: Any) -> None:
+    assert run(local, view, _sums).starts == 1
+    for known in nursery._nurseries.values():
+        known._process.kill()
+    assert run(local, view, _sums).starts == 1
 
 
 def test_no_process_is_left(local: Any, view: Any) -> None:

@@ -280,7 +280,9 @@ def test_what_a_sparse_x_leaves_out_is_missing(write_parquet: Write, local: Any)
 
 
 def test_it_ends_a_pipeline_and_predicts_on_the_engine(folder: Path, local: Any, tmp_path: Path) -> None:
-    model = fit(make_pipeline(StandardScaler(), xgb.XGBClassifier(**SMALL)), folder, local)
+    last = xgb.XGBClassifier(early_stopping_rounds=2, **SMALL)
+    model = fit(make_pipeline(StandardScaler(), last), folder, local, validation=folder)
+    assert len(model[-1].evals_result_["validation_0"]["logloss"]) == 6
     frame = pqy.open_dataset(folder).to_pandas()
     written = pqy.predict(model, folder, to=tmp_path / "out", method="predict_proba", engine=local).to_pandas()
     np.testing.assert_array_equal(written.to_numpy(dtype=np.float32), model.predict_proba(frame[FEATURES]))
