@@ -91,7 +91,7 @@ CASES = {
     "exact, on one node": (xgb.XGBClassifier(tree_method="exact", **SMALL), "label"),
     "a forest": (xgb.XGBRFClassifier(subsample=1.0, **SMALL), "label"),
     "price": (xgb.XGBRegressor(**SMALL), "price"),
-    "gamma": (xgb.XGBRegressor(objective="reg:gamma", tweedie_variance_power=1.2, **SMALL), "price"),
+    "tweedie": (xgb.XGBRegressor(objective="reg:tweedie", tweedie_variance_power=1.2, **SMALL), "price"),
     "two prices": (xgb.XGBRegressor(**SMALL), ["price", "weight"]),
     "weighted features": (
         xgb.XGBRegressor(feature_weights=[1.0, 1.0, 0.0, 1.0], colsample_bytree=0.5, random_state=1, **SMALL),
@@ -359,6 +359,7 @@ def test_a_lost_rank_is_named(folder: Path, local: Any, tmp_path: Path) -> None:
 # --- bad input ------------------------------------------------------------------------------------
 WRONG = {
     "unknown": (xgb.XGBClassifier(max_dept=3), {}, BadParameter, r"no parameter 'max_dept'.*Did you mean 'max_depth'"),
+    "a native name": (xgb.XGBClassifier(nthread=2), {}, BadParameter, "no parameter 'nthread'.*Did you mean 'n_jobs'"),
     "range": (xgb.XGBClassifier(max_depth=-3), {}, BadParameter, "value -3 for Parameter max_depth"),
     "objective": (xgb.XGBClassifier(objective="binary:bogus"), {}, BadParameter, "Unknown objective function"),
     "no target": (xgb.XGBClassifier(), {"target": None}, BadParameter, "needs a target"),
