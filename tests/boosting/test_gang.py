@@ -81,6 +81,15 @@ def _breaks(rank: Any) -> None:
     rank.all_gather("waits for rank 1")
 
 
+def _needs_more(rank: Any) -> None:
+    import no_such_package  # noqa: F401  # type: ignore[import-not-found]
+
+
+def test_a_package_that_workers_lack_is_named(local: Any, view: Any) -> None:
+    with pytest.raises(TaskFailed, match="The workers have no module 'no_such_package'.*boosting"):
+        run(local, view, _needs_more)
+
+
 def test_the_error_of_the_rank_that_failed_is_told(local: Any, view: Any) -> None:
     with pytest.raises(pqy.ParquetryError, match="Rank 1 does not like it"):
         run(local, view, _raises)
