@@ -86,7 +86,7 @@ def _needs_more(rank: Any) -> None:
 
 
 def test_a_package_that_workers_lack_is_named(local: Any, view: Any) -> None:
-    with pytest.raises(TaskFailed, match="The workers have no module 'no_such_package'.*boosting"):
+    with pytest.raises(TaskFailed, match=r"The workers have no module 'no_such_package'.*boosting"):
         run(local, view, _needs_more)
 
 
