@@ -9,6 +9,7 @@ fitted by its own code.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,8 @@ _MODULES = (
     "parquetry.classical.target",
     "parquetry.classical.trees",
 )
+_OPTIONAL = {"xgboost": "parquetry.boosting.xgboost"}
+"""Modules with the Fitters of packages that are extras: loaded when an estimator of theirs comes by."""
 _ENTRIES: dict[type, Entry] = {}
 BAR = r"\|"  # a bar of its own would end a table's cell
 
@@ -116,13 +119,24 @@ def fitter(
 
 def find(estimator: Any) -> Entry | None:
     """The entry for an estimator's exact class, or None."""
-    return entries().get(type(estimator))
+    own = _OPTIONAL.get(type(estimator).__module__.partition(".")[0])
+    for module in _MODULES if own is None else (*_MODULES, own):
+        importlib.import_module(module)
+    return _ENTRIES.get(type(estimator))
+
+
+def is_optional(estimator: Any) -> bool:
+    """Whether an estimator is of a package that is an extra."""
+    return type(estimator).__module__.partition(".")[0] in _OPTIONAL
 
 
 def entries() -> dict[type, Entry]:
-    """All entries; loads the modules that hold fitters."""
+    """All entries; loads the modules that hold fitters, those of extras where these are installed."""
     for module in _MODULES:
         importlib.import_module(module)
+    for package, module in _OPTIONAL.items():
+        if importlib.util.find_spec(package) is not None:
+            importlib.import_module(module)
     return _ENTRIES
 
 
@@ -140,9 +154,9 @@ def markdown_table() -> str:
         "| estimator | placement | engines | passes over the data | against scikit-learn | falls back to one node |",
         "|---|---|---|---|---|---|",
     ]
-    for entry in sorted(entries().values(), key=lambda e: (e.kind.__module__.split(".")[1], e.kind.__name__)):
+    for entry in sorted(entries().values(), key=lambda e: (_family(e.kind), e.kind.__name__)):
         cells = (
-            f"`{entry.kind.__module__.split('.')[1]}.{entry.kind.__name__}`",
+            f"`{_family(entry.kind)}.{entry.kind.__name__}`",
             entry.placement,
             "local, Dask, Spark",
             entry.passes,
@@ -154,3 +168,9 @@ def markdown_table() -> str:
         "| any other | single node, within `memory=`, and said so | local, Dask, Spark | 1 | its own fit | always |"
     )
     return "\n".join(lines)
+
+
+def _family(kind: type) -> str:
+    """The part of scikit-learn that a class belongs to, or its package."""
+    package, _, inner = kind.__module__.partition(".")
+    return inner.partition(".")[0] if package == "sklearn" else package

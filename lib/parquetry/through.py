@@ -191,7 +191,15 @@ def call(estimator: Any, method: str, x: Any) -> Any:
             return getattr(nameless(estimator), method)(x)
     if isinstance(x, Columns) and len(x.names) == 1 and takes_texts(estimator):
         x = x.column(0)
+    if getattr(estimator, "enable_categorical", False):
+        return _with_categories(estimator, method, as_given(x))
     return getattr(estimator, method)(as_given(x))
+
+
+def _with_categories(estimator: Any, method: str, x: Any) -> Any:
+    from parquetry.boosting.categories import as_known
+
+    return getattr(estimator, method)(as_known(estimator, x))
 
 
 def apply(model: Any, method: str, x: Any) -> Any:
@@ -258,8 +266,8 @@ def _row_bytes(x: Any) -> float:
 
 def nameless(estimator: Any) -> Any:
     """A shallow copy that does not expect names, so that it takes arrays without a warning."""
-    if not hasattr(estimator, "feature_names_in_"):
-        return estimator
+    if "feature_names_in_" not in getattr(estimator, "__dict__", {}):
+        return estimator  # it has no names, or answers from its model: XGBoost then takes arrays as they are
     bare = copy.copy(estimator)
     del bare.feature_names_in_
     return bare

@@ -21,6 +21,8 @@ OPPOSITE = {
     "spark-mllib": "ours-spark",
     "dask-ml": "ours-dask",
     "pandas-sklearn": "ours-local",
+    "xgboost-spark": "ours-spark",
+    "xgboost-dask": "ours-dask",
     "duckdb": "ours-local",
     "ydata": "ours-local",
 }

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from distributed import Client, Variable, get_client
+from distributed import Client, Variable, get_client, get_worker
 
 from parquetry.engines.tasks import Guarded
 from parquetry.errors import EngineLost
 
-_GATHER_SECONDS = 60.0
+_GATHER_SECONDS = 3600.0  # a lost member is noticed at once: this is for one that is slow beyond reason
 _LOOK_SECONDS = 1.0  # after which who waits asks whether the gang is still together
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.2
 
@@ -42,6 +43,15 @@ class DaskMember:
             raise self._left()
         return [self._message(client, rank) for rank in range(self.size)]
 
+    @property
+    def host(self) -> str:
+        """The address under which other members reach this one's machine."""
+        return urlsplit(get_worker().address).hostname or "127.0.0.1"
+
+    def together(self) -> bool:
+        """Whether the gang has not been given up."""
+        return _is_together(get_client(), self.token)
+
     def _message(self, client: Client, rank: int) -> str:
         variable, turn, pause = _variable(client, self.token, rank), len(self.sent), _FIRST_PAUSE
         deadline = time.monotonic() + _GATHER_SECONDS
@@ -57,7 +67,7 @@ class DaskMember:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         raise EngineLost(
-            f"Member {self.rank}: member {rank} of the gang did not come within {_GATHER_SECONDS:.0f} seconds.",
+            f"Member {self.rank}: member {rank} of the gang did not come within {_GATHER_SECONDS / 60:.0f} minutes.",
             fix="Look whether its worker is still there.",
         )
 
