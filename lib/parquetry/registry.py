@@ -9,6 +9,7 @@ fitted by its own code.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,8 @@ _MODULES = (
     "parquetry.classical.target",
     "parquetry.classical.trees",
 )
+_OPTIONAL = {"lightgbm": "parquetry.boosting.lightgbm"}
+"""Modules of fitters by the package whose estimators they fit; nobody has one of a package that is not loaded."""
 _ENTRIES: dict[type, Entry] = {}
 BAR = r"\|"  # a bar of its own would end a table's cell
 
@@ -109,6 +112,9 @@ def entries() -> dict[type, Entry]:
     """All entries; loads the modules that hold fitters."""
     for module in _MODULES:
         importlib.import_module(module)
+    for package, module in _OPTIONAL.items():
+        if package in sys.modules:
+            importlib.import_module(module)
     return _ENTRIES
 
 

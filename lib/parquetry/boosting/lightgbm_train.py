@@ -1,0 +1,295 @@
+"""One rank's part of a LightGBM training: its rows, the network, and the rounds.
+
+Training is LightGBM's own (``tree_learner="data"``): ranks add up their histograms over LightGBM's
+own sockets, and every rank grows the same trees. Validation rows are held and scored by rank 0,
+which tells the others each round, so that all stop at the same one and every metric is exact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import random
+import socket
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Client, Listener
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lightgbm import early_stopping, record_evaluation
+from lightgbm.basic import _LIB, Booster, Dataset, LightGBMError, _c_str, _safe_call
+from lightgbm.callback import CallbackEnv, EarlyStopException
+
+from parquetry.boosting.lightgbm_data import Rows, complete, streamed
+from parquetry.boosting.lightgbm_params import refused
+from parquetry.errors import EngineLost
+from parquetry.rows import combined_mask
+
+if TYPE_CHECKING:
+    from parquetry.boosting.child import Rank
+
+_PORTS = (20_000, 32_000)  # below those that a system gives to callers of others
+_BIND_TRIES = 5
+_WAIT_MINUTES = 1
+_OF_THE_NETWORK = ("socket", "connect", "binding", "bind ", "network", "linkers", "machine list")
+
+Results = list[Any]
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When training stops early: LightGBM's own ``early_stopping``."""
+
+    rounds: int
+    first_metric_only: bool = False
+    min_delta: Any = 0.0
+
+
+@dataclass
+class Trained:
+    """What rank 0 brings home.
+
+    Attributes
+    ----------
+    booster : lightgbm.Booster
+    history : dict
+        LightGBM's ``evals_result_``.
+    """
+
+    booster: Booster
+    history: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What every rank runs.
+
+    Parameters
+    ----------
+    who : str
+        The estimator, for errors.
+    bins : bytes
+        What ``lightgbm_data.reference`` gave.
+    params : mapping
+        LightGBM's, but for those of the network.
+    rounds : int
+    names : tuple of str or None
+        Of X's columns.
+    categories : list or None
+        The categories of each column of text, in order.
+    objective : callable or None
+        Takes raw predictions and a Dataset, gives gradients and hessians.
+    metrics : tuple of callable
+        Take predictions and a Dataset, give name, value and whether more is better.
+    stopping : Stopping or None
+    """
+
+    who: str
+    bins: bytes
+    params: Mapping[str, Any]
+    rounds: int
+    names: tuple[str, ...] | None = None
+    categories: list[Any] | None = None
+    objective: Callable[..., Any] | None = None
+    metrics: tuple[Callable[..., Any], ...] = ()
+    stopping: Stopping | None = None
+
+    def __call__(self, rank: Rank) -> Trained | str:
+        params = {**self.params, "num_threads": rank.threads}
+        if rank.world > 1:
+            params |= {"num_machines": rank.world, "pre_partition": True}
+            params.setdefault("tree_learner", "data")
+        try:
+            train = self._read(rank, "train", self.bins, params)
+            valid = self._read(rank, "validation", train, params) if rank.has("validation") and not rank.rank else None
+            with _network(rank), _told(rank, needed=rank.has("validation")) as tell:
+                trained = self._rounds(rank, train, valid, params, tell)
+        except LightGBMError as error:
+            if any(word in str(error).lower() for word in _OF_THE_NETWORK):
+                raise EngineLost(f"{self.who}: rank {rank.rank} has lost the others.", why=str(error)) from error
+            raise refused(self.who, error) from error
+        return _same_everywhere(rank, trained)
+
+    def _read(self, rank: Rank, name: str, bins: bytes | Dataset, params: Mapping[str, Any]) -> Dataset:
+        """Stream a share into a Dataset: this rank's rows, or all of them for validation."""
+        of_all = name == "validation"
+        count = _count(rank, name, of_all=of_all)
+        kept = _Kept(np.empty(count, dtype=np.float32), bool(rank.view(name).group))
+
+        def matrices() -> Iterator[Any]:
+            for batch in rank.batches(name, of_all=of_all):
+                kept.take(batch)
+                yield batch.matrix
+
+        data = streamed(bins, count, matrices(), params)
+        return complete(data, kept.rows(), self.names, self.categories)
+
+    def _rounds(
+        self, rank: Rank, train: Dataset, valid: Dataset | None, params: dict[str, Any], tell: Tell
+    ) -> Trained:
+        booster = Booster(params=params, train_set=train)
+        if valid is not None:
+            booster.add_valid(valid, "valid_0")
+        booster.best_iteration = 0
+        history: dict[str, Any] = {}
+        callbacks = [record_evaluation(history)]
+        if self.stopping is not None:
+            stop = self.stopping
+            options = {"first_metric_only": stop.first_metric_only, "min_delta": stop.min_delta, "verbose": False}
+            callbacks.append(early_stopping(stop.rounds, **options))
+        results: Results = []
+        for i in range(self.rounds):
+            booster.update(fobj=self.objective)
+            rank.done(i + 1)
+            results = tell(lambda: booster.eval_valid(list(self.metrics)) if valid is not None else [])
+            try:
+                for callback in callbacks:
+                    callback(CallbackEnv(booster, params, i, 0, self.rounds, results))
+            except EarlyStopException as stopped:
+                booster.best_iteration = stopped.best_iteration + 1
+                results = list(stopped.best_score)
+                break
+        booster.best_score = defaultdict(OrderedDict)
+        for result in results:
+            booster.best_score[result.dataset_name][result.metric_name] = result.metric_value
+        booster.model_from_string(booster.model_to_string()).free_dataset()
+        return Trained(booster, history)
+
+
+Tell = Callable[[Callable[[], Results]], Results]
+"""Gives rank 0's results to all: it is handed what computes them, which only rank 0 calls."""
+
+
+@dataclass
+class _Kept:
+    """Labels, weights and queries of the rows that stream by."""
+
+    label: Any
+    grouped: bool
+    seen: int = 0
+    weights: list[Any] = field(default_factory=list)
+    queries: list[Any] = field(default_factory=list)
+
+    def take(self, batch: Any) -> None:
+        self.label[self.seen : self.seen + batch.num_rows] = batch.y_floats[0]
+        self.seen += batch.num_rows
+        if batch.weights is not None:
+            self.weights.append(batch.weights.astype(np.float32))
+
+    def rows(self) -> Rows:
+        return Rows(self.label, np.concatenate(self.weights) if self.weights else None)
+
+
+def _count(rank: Rank, name: str, *, of_all: bool) -> int:
+    filters = rank._shares[name].reader.row_filters
+    total = 0
+    for block in rank.blocks(name, of_all=of_all):
+        mask = combined_mask(filters, block.name, block.row_group, block.num_rows)
+        total += block.num_rows if mask is None else int(mask.sum())
+    return total
+
+
+def _same_everywhere(rank: Rank, trained: Trained) -> Trained | str:
+    """What rank 0 brings home, once it is known that every rank has grown the same trees."""
+    digest = hashlib.sha256(trained.booster.model_to_string().encode()).hexdigest()
+    if rank.world > 1 and len(set(rank.all_gather(digest))) > 1:
+        raise EngineLost(
+            "The ranks have grown different trees.",
+            why="Their processors, or their versions of LightGBM, differ.",
+            fix="Install the same packages on all workers.",
+        )
+    return digest if rank.rank else trained
+
+
+# --- the network -----------------------------------------------------------------------------
+@contextlib.contextmanager
+def _network(rank: Rank) -> Iterator[None]:
+    """LightGBM's own network between the ranks, for the time of a training."""
+    if rank.world == 1:
+        yield
+        return
+    address = _address(rank.host)
+    with _free_port(address) as port:
+        machines = rank.all_gather(f"{address}:{port}")
+    _link(",".join(machines), port, rank.world)
+    try:
+        yield
+    finally:
+        _LIB.LGBM_NetworkFree()
+
+
+def _link(machines: str, port: int, world: int) -> None:
+    """Not by way of parameters, which would make the ports a part of the model's text."""
+    for left in range(_BIND_TRIES, 0, -1):
+        try:
+            _safe_call(
+                _LIB.LGBM_NetworkInit(
+                    _c_str(machines), ctypes.c_int(port), ctypes.c_int(_WAIT_MINUTES), ctypes.c_int(world)
+                )
+            )
+            return
+        except LightGBMError as error:
+            # Somebody took the port in the moment between. The others keep knocking for a while.
+            if "bind" not in str(error).lower() or left == 1:
+                raise
+            time.sleep(0.5)
+
+
+def _address(host: str) -> str:
+    """A host as LightGBM looks for it among the addresses of its own machine."""
+    address = socket.gethostbyname(host)
+    return "127.0.0.1" if address.startswith("127.") else address
+
+
+@contextlib.contextmanager
+def _free_port(address: str) -> Iterator[int]:
+    """A port that nobody listens on, held for as long as the others have not chosen theirs."""
+    chooser = random.Random(os.getpid() ^ time.time_ns())
+    with socket.socket() as held:
+        for _ in range(1000):
+            port = chooser.randrange(*_PORTS)
+            with contextlib.suppress(OSError):
+                held.bind((address, port))
+                yield port
+                return
+    raise EngineLost(f"No port of {address} from {_PORTS[0]} to {_PORTS[1]} is free.")
+
+
+@contextlib.contextmanager
+def _told(rank: Rank, *, needed: bool) -> Iterator[Tell]:
+    """A line from rank 0 to every other rank."""
+    if not needed or rank.world == 1:
+        yield lambda compute: compute() if needed else []
+        return
+    address = _address(rank.host)
+    if rank.rank:
+        place, port, key = rank.all_gather("")[0].split()
+        with Client((place, int(port)), authkey=bytes.fromhex(key)) as line:
+            yield lambda _: _heard(line)
+        return
+    key = os.urandom(16)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(Listener((address, 0), authkey=key, backlog=rank.world))
+        rank.all_gather(f"{address} {listener.address[1]} {key.hex()}")
+        lines = [stack.enter_context(listener.accept()) for _ in range(rank.world - 1)]
+
+        def tell(compute: Callable[[], Results]) -> Results:
+            results = compute()
+            for line in lines:
+                line.send(results)
+            return results
+
+        yield tell
+
+
+def _heard(line: Any) -> Results:
+    try:
+        results: Results = line.recv()
+    except (EOFError, OSError) as error:
+        raise EngineLost("Rank 0 has ended.") from error
+    return results
