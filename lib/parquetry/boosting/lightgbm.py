@@ -154,7 +154,7 @@ def _stopping(who: str, params: dict[str, Any], *, validated: bool) -> Stopping 
             fix="Pass validation=, as one of the two parts that data.split() gives.",
         )
     least = parameters.value(params, "early_stopping_min_delta", 0.0)
-    return Stopping(int(patience), bool(parameters.value(params, "first_metric_only", False)), least)
+    return Stopping(int(patience), bool(parameters.value(params, "first_metric_only")), least)
 
 
 def _validation_view(

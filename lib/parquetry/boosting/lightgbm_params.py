@@ -1,4 +1,4 @@
-"""LightGBM's parameters, looked at before any work is scheduled: LightGBM itself only warns of a name it does not know."""
+"""LightGBM's parameters, looked at before any work: of a name that it does not know LightGBM itself only warns."""
 
 from __future__ import annotations
 
@@ -12,9 +12,31 @@ from parquetry.errors import BadParameter, UnknownColumn, did_you_mean
 
 _OF_THE_NETWORK = ("machines", "machine_list_filename", "local_listen_port", "num_machines", "time_out")
 _METRICS = (
-    "l1 l2 rmse quantile mape huber fair poisson gamma gamma_deviance tweedie r2 ndcg map auc average_precision "
-    "binary_logloss binary_error auc_mu multi_logloss multi_error cross_entropy cross_entropy_lambda kullback_leibler"
-).split()
+    "l1",
+    "l2",
+    "rmse",
+    "quantile",
+    "mape",
+    "huber",
+    "fair",
+    "poisson",
+    "gamma",
+    "gamma_deviance",
+    "tweedie",
+    "r2",
+    "ndcg",
+    "map",
+    "auc",
+    "average_precision",
+    "binary_logloss",
+    "binary_error",
+    "auc_mu",
+    "multi_logloss",
+    "multi_error",
+    "cross_entropy",
+    "cross_entropy_lambda",
+    "kullback_leibler",
+)
 _NO_METRIC = ("", "none", "null", "custom", "na")
 _TINY = 64  # rows of a trial
 

@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import hashlib
 import os
-import random
 import socket
 import time
 from collections import OrderedDict, defaultdict
@@ -129,9 +128,7 @@ class Training:
         data = streamed(bins, count, matrices(), params)
         return complete(data, kept.rows(), self.names, self.categories)
 
-    def _rounds(
-        self, rank: Rank, train: Dataset, valid: Dataset | None, params: dict[str, Any], tell: Tell
-    ) -> Trained:
+    def _rounds(self, rank: Rank, train: Dataset, valid: Dataset | None, params: dict[str, Any], tell: Tell) -> Trained:
         booster = Booster(params=params, train_set=train)
         if valid is not None:
             booster.add_valid(valid, "valid_0")
@@ -249,10 +246,10 @@ def _address(host: str) -> str:
 @contextlib.contextmanager
 def _free_port(address: str) -> Iterator[int]:
     """A port that nobody listens on, held for as long as the others have not chosen theirs."""
-    chooser = random.Random(os.getpid() ^ time.time_ns())
+    chooser = np.random.default_rng()
     with socket.socket() as held:
         for _ in range(1000):
-            port = chooser.randrange(*_PORTS)
+            port = int(chooser.integers(*_PORTS))
             with contextlib.suppress(OSError):
                 held.bind((address, port))
                 yield port
