@@ -9,7 +9,7 @@ fitted by its own code.
 from __future__ import annotations
 
 import importlib
-import sys
+import importlib.util
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -49,8 +49,8 @@ _MODULES = (
     "parquetry.classical.target",
     "parquetry.classical.trees",
 )
-_OPTIONAL = {"lightgbm": "parquetry.boosting.lightgbm"}
-"""Modules of fitters by the package whose estimators they fit; nobody has one of a package that is not loaded."""
+_OPTIONAL = {"lightgbm": "parquetry.boosting.lightgbm", "xgboost": "parquetry.boosting.xgboost"}
+"""Modules with the Fitters of packages that are extras: loaded when an estimator of theirs comes by."""
 _ENTRIES: dict[type, Entry] = {}
 BAR = r"\|"  # a bar of its own would end a table's cell
 
@@ -74,6 +74,9 @@ class Entry:
         The parameters with which it falls back to a single node.
     placement : {"distributed", "sequential"}, default "distributed"
         Where it runs: over all workers, or on one that streams the blocks in order.
+    call : callable or None, default None
+        ``call(model, method, x)`` in the place of ``model.method(x)`` on a worker, where plain X is not what
+        the model takes: columns of text as categories, say.
     """
 
     kind: type
@@ -83,6 +86,7 @@ class Entry:
     matrices: bool | Callable[[Any], bool]
     single_node: str = ""
     placement: str = "distributed"
+    call: Callable[[Any, str, Any], Any] | None = None
 
 
 def fitter(
@@ -92,12 +96,13 @@ def fitter(
     matrices: bool | Callable[[Any], bool],
     single_node: str = "",
     placement: str = "distributed",
+    call: Callable[[Any, str, Any], Any] | None = None,
 ) -> Callable[[FitterFunction], FitterFunction]:
     """Register a Fitter for one or more classes; see :class:`Entry`."""
 
     def register(function: FitterFunction) -> FitterFunction:
         for kind in kinds:
-            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node, placement)
+            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node, placement, call)
         return function
 
     return register
@@ -105,15 +110,18 @@ def fitter(
 
 def find(estimator: Any) -> Entry | None:
     """The entry for an estimator's exact class, or None."""
-    return entries().get(type(estimator))
+    own = _OPTIONAL.get(type(estimator).__module__.partition(".")[0])
+    for module in _MODULES if own is None else (*_MODULES, own):
+        importlib.import_module(module)
+    return _ENTRIES.get(type(estimator))
 
 
 def entries() -> dict[type, Entry]:
-    """All entries; loads the modules that hold fitters."""
+    """All entries; loads the modules that hold fitters, those of extras where these are installed."""
     for module in _MODULES:
         importlib.import_module(module)
     for package, module in _OPTIONAL.items():
-        if package in sys.modules:
+        if importlib.util.find_spec(package) is not None:
             importlib.import_module(module)
     return _ENTRIES
 

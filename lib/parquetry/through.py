@@ -139,8 +139,11 @@ def transform(transformer: Any, x: Any) -> Any:
 
 def call(estimator: Any, method: str, x: Any) -> Any:
     """``estimator.method(X)``; an estimator of numbers gets a matrix, without names."""
-    from parquetry.registry import works_on_matrices
+    from parquetry.registry import find, works_on_matrices
 
+    entry = find(estimator)
+    if entry is not None and entry.call is not None:
+        return entry.call(estimator, method, x)
     if works_on_matrices(estimator):
         if isinstance(x, Columns) and x.numeric:
             return getattr(nameless(estimator), method)(x.matrix)
@@ -215,8 +218,8 @@ def _row_bytes(x: Any) -> float:
 
 def nameless(estimator: Any) -> Any:
     """A shallow copy that does not expect names, so that it takes arrays without a warning."""
-    if not hasattr(estimator, "feature_names_in_"):
-        return estimator
+    if "feature_names_in_" not in getattr(estimator, "__dict__", {}):
+        return estimator  # it has no names, or answers from its model: XGBoost then takes arrays as they are
     bare = copy.copy(estimator)
     del bare.feature_names_in_
     return bare

@@ -73,6 +73,10 @@ class Rank:
         parts = self._shares[name].blocks
         return tuple(b for part in parts for b in part) if of_all else parts[self.rank]
 
+    def blocks_of_each(self, name: str) -> tuple[tuple[Block, ...], ...]:
+        """Every rank's blocks, in order of rank."""
+        return self._shares[name].blocks
+
     def batches(self, name: str, *, of_all: bool = False) -> Iterator[Any]:
         """Rows of this rank (or of all), in order: a Batch or a CachedBatch each."""
         return self._shares[name].batches(self.blocks(name, of_all=of_all))
