@@ -49,7 +49,11 @@ _MODULES = (
     "parquetry.classical.target",
     "parquetry.classical.trees",
 )
-_OPTIONAL = {"lightgbm": "parquetry.boosting.lightgbm", "xgboost": "parquetry.boosting.xgboost"}
+_OPTIONAL = {
+    "catboost": "parquetry.boosting.catboost",
+    "lightgbm": "parquetry.boosting.lightgbm",
+    "xgboost": "parquetry.boosting.xgboost",
+}
 """Modules with the Fitters of packages that are extras: loaded when an estimator of theirs comes by."""
 _ENTRIES: dict[type, Entry] = {}
 BAR = r"\|"  # a bar of its own would end a table's cell

@@ -9,20 +9,26 @@ Source: https://lightgbm.readthedocs.io/en/latest/Parallel-Learning-Guide.html
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+import cloudpickle
 import numpy as np
+import pyarrow as pa
 from lightgbm import LGBMClassifier, LGBMRanker, LGBMRegressor
 from lightgbm.sklearn import _EvalFunctionWrapper
 from sklearn.preprocessing import LabelEncoder
 
 from parquetry.boosting import lightgbm_params as parameters
-from parquetry.boosting.categories import coded
+from parquetry.boosting.categories import CategoryCodes, coded, is_category
+from parquetry.boosting.cuts import Targets
 from parquetry.boosting.gang import Gang, GangWork
 from parquetry.boosting.lightgbm_data import BinSample, sampled_rows
 from parquetry.boosting.lightgbm_train import Stopping, Trained, Training
+from parquetry.boosting.queries import QueryEdges, QueryIds
 from parquetry.classical.labels import Classes, encoded, learn_classes
 from parquetry.classical.row_weights import RowWeights
 from parquetry.dataset import Dataset
@@ -30,17 +36,25 @@ from parquetry.errors import BadParameter, DegenerateColumn
 from parquetry.features.surrogate import require_numbers
 from parquetry.fitting import Asking, Fitting, Pass
 from parquetry.foundation.counts import Counts
-from parquetry.foundation.positions import Position, earliest, first_non_finite, refusal
-from parquetry.reduction import Reduction
 from parquetry.registry import fitter
-from parquetry.view import Batch, View
+from parquetry.through import as_given
+from parquetry.view import Columns, View
 
 _SAMPLE_SHARE = 8  # of the memory that a worker may use, for the rows on which bins are based
 _LINEAR = "linear_tree=True keeps every row as floats, and LightGBM grows such trees in one process only."
 
 
-def _is_numeric(model: Any) -> bool:
-    return not model.booster_.pandas_categorical
+def call_lightgbm(model: Any, method: str, x: Any) -> Any:
+    """``model.method(x)`` on a worker: texts as categories, on the one thread that a task has."""
+    bare = copy.copy(model)
+    # It would warn of every array that it has names and the array has none.
+    bare._fitted_with_feature_names, bare.n_jobs = False, 1
+    categories = model.booster_.pandas_categorical or []
+    if isinstance(x, Columns):
+        places = [i for i, f in enumerate(x.table.schema) if is_category(f.type)]
+        if len(places) == len(categories):
+            x = CategoryCodes({i: pa.array(c) for i, c in zip(places, categories, strict=True)})(x)
+    return getattr(bare, method)(as_given(x))
 
 
 @fitter(
@@ -49,71 +63,105 @@ def _is_numeric(model: Any) -> bool:
     LGBMRanker,
     passes="1 for the bins, with the target's, then each rank reads its rows; columns of text 1 more",
     exact="LightGBM's own fit to the last bit at world=1; its own distributed training on the same bins else",
-    matrices=_is_numeric,
+    matrices=False,
     single_node="linear_tree=True",
+    call=call_lightgbm,
 )
 def fit_lightgbm(estimator: Any, view: View, fitting: Fitting) -> Asking:
     """Settle classes, categories and bins, train in a gang, and set what LightGBM's own ``fit`` sets.
 
     ``n_jobs``, where it is a number above 0, is the threads of each rank; else each has one.
-    ``metric=`` may hold functions as LightGBM's ``eval_metric`` takes them. Columns of text are
+    ``metric=`` may hold functions as LightGBM's ``eval_metric`` takes them (the fitted model's is then
+    ``"custom"``, or what else it held: LightGBM could not predict with functions). Columns of text are
     categories, as a pandas frame of category columns would have them.
     """
     who = type(estimator).__name__
-    parameters.check_names(estimator)
+    _check(estimator, view, fitting)
     if parameters.value(estimator.get_params(), "linear_tree"):
         return (yield from fitting.gather(estimator, view, _LINEAR))
     gang, validation = Gang.of(fitting.options.take("gang")), fitting.options.take("validation")
-    ranks = isinstance(estimator, LGBMRanker)
-    if ranks and fitting.options.take("group") is None:
-        raise BadParameter(f"{who} needs to know which rows belong to one query.", fix="Pass group='column'.")
     view, categories = yield from coded(who, view)
     require_numbers(estimator, view)
-    seen, classes = yield from _with_target(estimator, view)
-    plan = _planned(estimator, seen, categories, classes, validated=validation is not None)
-    rows = sampled_rows(seen.dataset.num_rows, _most_rows(seen, plan, fitting.memory), plan.params)
-    views = {"train": seen}
+    seen, classes, joined = yield from _with_target(estimator, view)
+    plan = _planned(estimator, seen, categories, classes, gang, validation)
+    views, stays = {"train": seen}, {"train": joined}
     if validation is not None:
-        views["validation"] = yield from _validation_view(who, seen, validation, classes)
+        views["validation"], stays["validation"] = yield from _validation_view(who, seen, validation, classes)
+    rows = sampled_rows(seen.dataset.num_rows, _most_rows(seen, plan, fitting.memory), plan.params)
     (bins,) = yield [Pass(BinSample(seen, rows, plan.params), _features_alone(seen))]
-    training = replace(plan, bins=bins)
-    jobs = estimator.n_jobs
-    threads = int(jobs) if isinstance(jobs, int | np.integer) and jobs > 0 else 1
-    (outcome,) = yield [GangWork(who, training, views, gang, threads)]
-    based = seen.dataset.num_rows if rows is None else len(rows)
-    fitting.report.why = f"{outcome.said}; bins from {based:,} rows"
-    return _fitted(estimator, seen, outcome.results[0])
+    threads = estimator.n_jobs or 1
+    (outcome,) = yield [GangWork(who, replace(plan, bins=bins), views, gang, stays, threads=threads)]
+    fitting.report.why = f"{outcome.said}; bins from {seen.dataset.num_rows if rows is None else len(rows):,} rows"
+    return _fitted(estimator, seen, plan, outcome.results[0])
 
 
-def _with_target(estimator: Any, view: View) -> Generator[list[Any], list[Any], tuple[View, Classes | None]]:
-    """The view as LightGBM is to see it: class codes and class weights, or a target that has been looked at."""
+def _check(estimator: Any, view: View, fitting: Fitting) -> None:
+    """Refuse what can be known to be wrong before anything is read."""
     who = type(estimator).__name__
+    parameters.check_names(estimator)
     if len(view.target) != 1:
         raise BadParameter(f"{who} takes one target, not {len(view.target)}.", fix="Pass target='column'.")
-    if isinstance(estimator, LGBMClassifier):
-        (classes,) = yield from learn_classes(estimator, view, least=2)
-        codes = np.arange(len(classes.values))
-        weights = estimator.class_weight
-        estimator._le = LabelEncoder().fit(classes.values)
-        estimator._class_map = dict(zip(classes.values, codes, strict=True))
-        estimator._classes, estimator._n_classes = estimator._le.classes_, len(codes)
-        if isinstance(weights, dict):
-            estimator._class_weight = {estimator._class_map[k]: v for k, v in weights.items()}
-        elif weights is not None:
-            estimator._class_weight = weights
-        return encoded(view, [classes], weights, by_rows=True), classes
-    works = [Pass(_Targets(who, view.target[0]), _target_alone(view))]
+    if isinstance(estimator, LGBMRanker) and fitting.options.take("group") is None:
+        raise BadParameter(f"{who} ranks within queries.", fix="Pass group='column of query ids'.")
+    threads = estimator.n_jobs
+    if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
+        raise BadParameter(
+            f"{who}: n_jobs={threads!r} does not say how many threads each rank uses.",
+            why="The model must not depend on the cores of a machine.",
+            fix="Pass a number from 1 on, or None for one.",
+        )
+
+
+def _with_target(
+    estimator: Any, view: View
+) -> Generator[list[Any], list[Any], tuple[View, Classes | None, frozenset[int]]]:
+    """The view as LightGBM is to see it: class codes and class weights, or a target that has been looked at."""
+    who = type(estimator).__name__
+    if not isinstance(estimator, LGBMClassifier):
+        (low, high), joined = yield from _looked_at(who, view)
+        if low == high:
+            raise DegenerateColumn(
+                f"{who}: the target {view.target[0]!r} holds no other value than {low!r}.",
+                why="There is nothing to predict.",
+                fix="Check that this is the right column.",
+            )
+        return view, None, joined
+    (classes,) = yield from learn_classes(estimator, view, least=2)
+    estimator._le = LabelEncoder().fit(classes.values)
+    estimator._classes, estimator._n_classes = estimator._le.classes_, len(classes.values)
+    estimator._class_map = dict(zip(estimator._classes, np.arange(estimator._n_classes), strict=True))
+    weights = estimator.class_weight
+    seen = encoded(view, [classes], weights, by_rows=True)
+    if isinstance(weights, dict):
+        weights = {estimator._class_map[k]: v for k, v in weights.items() if k in estimator._class_map}
+    estimator._class_weight = weights
+    return seen, classes, frozenset()
+
+
+def _looked_at(who: str, view: View) -> Generator[list[Any], list[Any], tuple[tuple[float, float], frozenset[int]]]:
+    """The least and the largest target, and the blocks whose first query began before; refuses what is amiss."""
+    alone = _target_alone(view)
+    works = [Pass(Targets(who, view.target), alone)]
     if view.sample_weight is not None:
-        works.append(Pass(RowWeights(who, view.sample_weight), _target_alone(view)))
-    yield works
-    return view, None
+        works.append(Pass(RowWeights(who, view.sample_weight), alone))
+    if view.group is not None:
+        works.append(Pass(QueryEdges(who, view.group), replace(alone, group=view.group).cached(QueryIds(view.group))))
+    ((extremes,), *more) = yield works
+    return extremes, more[-1] if view.group is not None else frozenset()
 
 
 def _planned(
-    estimator: Any, view: View, categories: dict[int, Any], classes: Classes | None, *, validated: bool
+    estimator: Any,
+    view: View,
+    categories: dict[int, Any],
+    classes: Classes | None,
+    gang: Gang,
+    validation: Dataset | None,
 ) -> Training:
     """The training, but for the bins; every parameter has been looked at."""
     who = type(estimator).__name__
+    if isinstance(estimator, LGBMRanker):
+        estimator._eval_at = (1, 2, 3, 4, 5)
     params = estimator._process_params(stage="fit")
     chosen = params.get("metric")
     metrics = [m for m in (chosen if isinstance(chosen, list | tuple | set) else [chosen]) if m is not None]
@@ -131,6 +179,13 @@ def _planned(
     rounds = int(parameters.value(params, "num_iterations", estimator.n_estimators))
     if rounds < 1:
         raise BadParameter(f"{who}: n_estimators={rounds} grows no tree.", fix="Pass 1 or more.")
+    boosting = parameters.value(params, "boosting")
+    if gang.checkpoint is not None and boosting in ("dart", "rf", "random_forest"):
+        raise BadParameter(
+            f"{who}: boosting_type={boosting!r} has no checkpoints.",
+            why="Trees that are grown may change later, or do not add up.",
+            fix="Leave checkpoint= out of the Gang.",
+        )
     return Training(
         who,
         b"",
@@ -140,7 +195,8 @@ def _planned(
         [values.to_pylist() for values in categories.values()],
         objective,
         tuple(_EvalFunctionWrapper(m) for m in metrics if callable(m)),
-        _stopping(who, params, validated=validated),
+        _stopping(who, params, validated=validation is not None),
+        _key(estimator, view, validation),
     )
 
 
@@ -159,24 +215,22 @@ def _stopping(who: str, params: dict[str, Any], *, validated: bool) -> Stopping 
 
 def _validation_view(
     who: str, view: View, validation: Dataset, classes: Classes | None
-) -> Generator[list[Any], list[Any], View]:
+) -> Generator[list[Any], list[Any], tuple[View, frozenset[int]]]:
     """The validation rows in the same roles, their target looked at; class weights are for training alone."""
     seen = replace(view, dataset=validation, weight_step=None)
     if classes is None:
-        yield [Pass(_Targets(who, view.target[0], may_be_constant=True), _target_alone(seen))]
-        return seen
-    plain = replace(_target_alone(seen), target_step=None)
-    (counted,) = yield [Pass(Counts(who, view.target, target=True), plain)]
-    known = set(classes.values.tolist())
-    strange = [v for v in counted[0].values.to_pylist() if v not in known]
-    if strange or counted[0].missing_at is not None:
+        _, joined = yield from _looked_at(f"{who} (validation=)", seen)
+        return seen, joined
+    (counted,) = yield [Pass(Counts(who, view.target, target=True), replace(_target_alone(seen), target_step=None))]
+    column, known = counted[0], set(classes.values.tolist())
+    values = column.values if isinstance(column.values, list) else column.values.to_pylist()
+    strange = [repr(v) for v in values if v not in known] + ["nothing (null)"] * (column.missing_at is not None)
+    if strange:
         raise BadParameter(
-            f"{who}: validation= holds the label {strange[0]!r}, which the training rows do not."
-            if strange
-            else f"{who}: validation= holds a missing label.",
+            f"{who}: the target of validation= holds {strange[0]}, which is no class of the training rows.",
             fix="Split anew, so that every class is among the training rows.",
         )
-    return seen
+    return seen, frozenset()
 
 
 def _features_alone(view: View) -> View:
@@ -193,7 +247,7 @@ def _most_rows(view: View, plan: Training, memory: int) -> int:
     return max(1, min(wanted, int(memory / _SAMPLE_SHARE / view.row_bytes)))
 
 
-def _fitted(estimator: Any, view: View, trained: Trained) -> Any:
+def _fitted(estimator: Any, view: View, plan: Training, trained: Trained) -> Any:
     """What LightGBM's own ``fit`` sets."""
     booster = trained.booster
     estimator.n_features_in_ = view.width
@@ -202,41 +256,17 @@ def _fitted(estimator: Any, view: View, trained: Trained) -> Any:
     estimator._fitted_with_feature_names = view.names is not None
     estimator._evals_result = trained.history
     estimator._best_iteration, estimator._best_score = booster.best_iteration, booster.best_score
-    if isinstance(estimator, LGBMRanker):
-        estimator._eval_at = (1, 2, 3, 4, 5)
+    if plan.metrics:
+        # LightGBM's predict hands every parameter on, and refuses functions among them.
+        estimator.set_params(metric=[m for m in plan.params["metric"] if m != "none"] or "custom")
     estimator.fitted_ = True
     return estimator
 
 
-@dataclass
-class _Extremes:
-    least: float
-    greatest: float
-    bad: Position | None
-
-
-class _Targets(Reduction[_Extremes, None]):
-    """Refuses a target that is missing or infinite somewhere, or the same everywhere."""
-
-    label = "target"
-
-    def __init__(self, who: str, name: str, *, may_be_constant: bool = False) -> None:
-        self.who, self.name, self.may_be_constant = who, name, may_be_constant
-
-    def partial(self, batch: Batch) -> _Extremes:
-        y = batch.y_floats[0]
-        return _Extremes(float(y.min()), float(y.max()), first_non_finite(batch, [y], nan=True))
-
-    def merge(self, left: _Extremes, right: _Extremes) -> _Extremes:
-        bad = earliest([left.bad, right.bad])
-        return _Extremes(min(left.least, right.least), max(left.greatest, right.greatest), bad)
-
-    def finish(self, state: _Extremes) -> None:
-        if state.bad is not None:
-            raise refusal(state.bad, [self.name], self.who)
-        if state.least == state.greatest and not self.may_be_constant:
-            raise DegenerateColumn(
-                f"{self.who}: the target {self.name!r} holds no other value than {state.least!r}.",
-                why="There is nothing to predict.",
-                fix="Check that this is the right column.",
-            )
+def _key(estimator: Any, view: View, validation: Dataset | None) -> str:
+    """What tells this fit from others, for its checkpoints."""
+    digest = hashlib.sha256(cloudpickle.dumps(sorted((k, repr(v)) for k, v in estimator.get_params().items())))
+    for dataset in (view.dataset, validation):
+        digest.update(b"" if dataset is None else dataset.fingerprint.encode())
+    digest.update(repr((view.features, view.target, view.sample_weight, view.group)).encode())
+    return digest.hexdigest()[:24]

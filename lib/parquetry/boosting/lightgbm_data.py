@@ -216,7 +216,7 @@ def complete(data: Dataset, rows: Rows, names: Sequence[str] | None, categories:
         data.set_group(rows.group)
     if rows.scores is not None:
         data.set_init_score(rows.scores.ravel(order="F"))
-    data.pandas_categorical = list(categories or [])
+    data.pandas_categorical = None if names is None else list(categories or [])
     data.set_feature_name("auto" if names is None else list(names))
     data.feature_name = data.get_feature_name()
     return data

@@ -10,20 +10,23 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import json
 import os
 import socket
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from multiprocessing.connection import Client, Listener
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightgbm import early_stopping, record_evaluation
-from lightgbm.basic import _LIB, Booster, Dataset, LightGBMError, _c_str, _safe_call
+from lightgbm.basic import _LIB, Booster, Dataset, EvalResult, LightGBMError, _c_str, _InnerPredictor, _safe_call
 from lightgbm.callback import CallbackEnv, EarlyStopException
 
+from parquetry.boosting.checkpoints import Checkpoint
 from parquetry.boosting.lightgbm_data import Rows, complete, streamed
 from parquetry.boosting.lightgbm_params import refused
 from parquetry.errors import EngineLost
@@ -86,6 +89,8 @@ class Training:
     metrics : tuple of callable
         Take predictions and a Dataset, give name, value and whether more is better.
     stopping : Stopping or None
+    key : str
+        What tells this fit from others, for its checkpoints.
     """
 
     who: str
@@ -97,89 +102,166 @@ class Training:
     objective: Callable[..., Any] | None = None
     metrics: tuple[Callable[..., Any], ...] = ()
     stopping: Stopping | None = None
+    key: str = ""
 
     def __call__(self, rank: Rank) -> Trained | str:
         params = {**self.params, "num_threads": rank.threads}
         if rank.world > 1:
             params |= {"num_machines": rank.world, "pre_partition": True}
             params.setdefault("tree_learner", "data")
+        checkpoint = Checkpoint.of(rank, self.key)
         try:
-            train = self._read(rank, "train", self.bins, params)
-            valid = self._read(rank, "validation", train, params) if rank.has("validation") and not rank.rank else None
+            kept = _resumed(rank, checkpoint)
+            train = self._read(rank, "train", self.bins, params, kept)
+            valid = None
+            if rank.has("validation") and rank.rank == 0:
+                valid = self._read(rank, "validation", train, params, kept)
             with _network(rank), _told(rank, needed=rank.has("validation")) as tell:
-                trained = self._rounds(rank, train, valid, params, tell)
+                trained = self._rounds(Round(rank, params, tell, checkpoint, kept), train, valid)
         except LightGBMError as error:
             if any(word in str(error).lower() for word in _OF_THE_NETWORK):
                 raise EngineLost(f"{self.who}: rank {rank.rank} has lost the others.", why=str(error)) from error
             raise refused(self.who, error) from error
         return _same_everywhere(rank, trained)
 
-    def _read(self, rank: Rank, name: str, bins: bytes | Dataset, params: Mapping[str, Any]) -> Dataset:
+    def _read(
+        self, rank: Rank, name: str, bins: bytes | Dataset, params: Mapping[str, Any], kept: Kept | None
+    ) -> Dataset:
         """Stream a share into a Dataset: this rank's rows, or all of them for validation."""
         of_all = name == "validation"
         count = _count(rank, name, of_all=of_all)
-        kept = _Kept(np.empty(count, dtype=np.float32), bool(rank.view(name).group))
+        beside = _Beside(np.empty(count, dtype=np.float32), rank.view(name).group)
 
         def matrices() -> Iterator[Any]:
             for batch in rank.batches(name, of_all=of_all):
-                kept.take(batch)
+                beside.take(batch)
+                if kept is not None:
+                    beside.scores.append(kept.booster.predict(batch.matrix, raw_score=True, num_threads=rank.threads))
                 yield batch.matrix
 
-        data = streamed(bins, count, matrices(), params)
-        return complete(data, kept.rows(), self.names, self.categories)
+        data = complete(streamed(bins, count, matrices(), params), beside.rows(), self.names, self.categories)
+        data._predictor = None if kept is None else kept.predictor
+        return data
 
-    def _rounds(self, rank: Rank, train: Dataset, valid: Dataset | None, params: dict[str, Any], tell: Tell) -> Trained:
-        booster = Booster(params=params, train_set=train)
+    def _rounds(self, now: Round, train: Dataset, valid: Dataset | None) -> Trained:
+        booster = Booster(params=dict(now.params), train_set=train)
         if valid is not None:
             booster.add_valid(valid, "valid_0")
         booster.best_iteration = 0
         history: dict[str, Any] = {}
-        callbacks = [record_evaluation(history)]
-        if self.stopping is not None:
-            stop = self.stopping
-            options = {"first_metric_only": stop.first_metric_only, "min_delta": stop.min_delta, "verbose": False}
-            callbacks.append(early_stopping(stop.rounds, **options))
+        seen: list[Results] = []
         results: Results = []
-        for i in range(self.rounds):
-            booster.update(fobj=self.objective)
-            rank.done(i + 1)
-            results = tell(lambda: booster.eval_valid(list(self.metrics)) if valid is not None else [])
-            try:
+        callbacks = self._callbacks(history)
+        try:
+            for i in range(self.rounds):
+                if now.kept is not None and i < len(now.kept.history):
+                    results = now.kept.history[i]
+                else:
+                    booster.update(fobj=self.objective)
+                    now.rank.done(i + 1)
+                    results = now.tell(lambda: booster.eval_valid(list(self.metrics)) if valid is not None else [])
+                seen.append(list(results))
                 for callback in callbacks:
-                    callback(CallbackEnv(booster, params, i, 0, self.rounds, results))
-            except EarlyStopException as stopped:
-                booster.best_iteration = stopped.best_iteration + 1
-                results = list(stopped.best_score)
-                break
+                    callback(CallbackEnv(booster, dict(now.params), i, 0, self.rounds, results))
+                now.keep(booster, seen)
+        except EarlyStopException as stopped:
+            booster.best_iteration = stopped.best_iteration + 1
+            results = list(stopped.best_score)
         booster.best_score = defaultdict(OrderedDict)
         for result in results:
             booster.best_score[result.dataset_name][result.metric_name] = result.metric_value
         booster.model_from_string(booster.model_to_string()).free_dataset()
+        if now.checkpoint is not None and now.rank.rank == 0:
+            now.checkpoint.remove()
         return Trained(booster, history)
+
+    def _callbacks(self, history: dict[str, Any]) -> list[Callable[[CallbackEnv], None]]:
+        found: list[Callable[[CallbackEnv], None]] = [record_evaluation(history)]
+        if self.stopping is not None:
+            stop = self.stopping
+            options = {"first_metric_only": stop.first_metric_only, "min_delta": stop.min_delta, "verbose": False}
+            found.append(early_stopping(stop.rounds, **options))
+        return found
 
 
 Tell = Callable[[Callable[[], Results]], Results]
 """Gives rank 0's results to all: it is handed what computes them, which only rank 0 calls."""
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The trees of a checkpoint, and what was told after each of their rounds."""
+
+    booster: Booster
+    history: list[Results]
+
+    @cached_property
+    def predictor(self) -> _InnerPredictor:
+        """By which LightGBM puts the trees in front of those that follow."""
+        return _InnerPredictor.from_booster(self.booster, pred_parameter={})
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """What the rounds of a rank have at hand."""
+
+    rank: Rank
+    params: Mapping[str, Any]
+    tell: Tell
+    checkpoint: Checkpoint | None
+    kept: Kept | None
+
+    def keep(self, booster: Booster, seen: list[Results]) -> None:
+        """Write a checkpoint, where one is due."""
+        due = self.checkpoint is not None and len(seen) % self.rank.gang.checkpoint_every == 0
+        known = 0 if self.kept is None else len(self.kept.history)
+        if self.checkpoint is None or not due or self.rank.rank or len(seen) <= known:
+            return
+        told = [[list(result)[:4] for result in results] for results in seen]
+        text = booster.model_to_string(num_iteration=-1)
+        self.checkpoint.write(json.dumps({"history": told, "model": text}).encode())
+
+
+def _resumed(rank: Rank, checkpoint: Checkpoint | None) -> Kept | None:
+    """The last checkpoint, the same on every rank."""
+    if checkpoint is None:
+        return None
+    content = checkpoint.read() if rank.rank == 0 else None
+    told = rank.all_gather("" if content is None else content.decode())[0]
+    if not told:
+        return None
+    found = json.loads(told)
+    history = [[EvalResult(*result) for result in results] for results in found["history"]]
+    return Kept(Booster(model_str=found["model"]), history)
+
+
 @dataclass
-class _Kept:
-    """Labels, weights and queries of the rows that stream by."""
+class _Beside:
+    """Labels, weights, queries and scores of the rows that stream by."""
 
     label: Any
-    grouped: bool
+    group: str | None
     seen: int = 0
     weights: list[Any] = field(default_factory=list)
     queries: list[Any] = field(default_factory=list)
+    scores: list[Any] = field(default_factory=list)
 
     def take(self, batch: Any) -> None:
         self.label[self.seen : self.seen + batch.num_rows] = batch.y_floats[0]
         self.seen += batch.num_rows
         if batch.weights is not None:
             self.weights.append(batch.weights.astype(np.float32))
+        if self.group is not None:
+            self.queries.append(batch.table.column(self.group).to_numpy())
 
     def rows(self) -> Rows:
-        return Rows(self.label, np.concatenate(self.weights) if self.weights else None)
+        weights, scores = (np.concatenate(p) if p else None for p in (self.weights, self.scores))
+        group = None
+        if self.queries:
+            ids = np.concatenate(self.queries)
+            starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
+            group = np.diff(np.append(starts, len(ids))).astype(np.int32)
+        return Rows(self.label, weights, group, scores)
 
 
 def _count(rank: Rank, name: str, *, of_all: bool) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from parquetry.block_cache import Arrays
 from parquetry.errors import BadParameter
 from parquetry.reduction import Reduction
 
@@ -54,6 +56,22 @@ class QueryEdges(Reduction[Edges, frozenset[int]]):
             why="The rows of a query must stand together.",
             fix="Sort the data by it.",
         )
+
+
+@dataclass(frozen=True)
+class QueryIds:
+    """What a cached view keeps of a ranker's rows: the query ids alone, as ``g``.
+
+    Parameters
+    ----------
+    name : str
+        The column of query ids.
+    """
+
+    name: str
+
+    def __call__(self, batch: Any) -> Arrays:
+        return {"g": batch.table.column(self.name).to_numpy()}
 
 
 def query_weights(weights: Any, starts: Any) -> Any:
