@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-_HOME = {"Gang": "gang"}
+_HOME = {"Gang": "gang", "importances": "importance"}
 
-__all__ = ["Gang"]
+__all__ = ["Gang", "importances"]
 
 if TYPE_CHECKING:
     from parquetry.boosting.gang import Gang
+    from parquetry.boosting.importance import importances
 
 
 def __getattr__(name: str) -> Any:

@@ -64,8 +64,8 @@ class Rows:
                 codes = pc.index_in(column.cast(known.type), value_set=known)
                 x[:, i] = codes.cast(pa.float32()).to_numpy(zero_copy_only=False)
             return {"X": self._known(x)}
-        matrix = batch.matrix if batch.view.steps else None
-        if hasattr(matrix, "tocsr"):
+        matrix: Any = batch.matrix if batch.view.steps else None
+        if matrix is not None and hasattr(matrix, "tocsr"):
             csr = matrix.tocsr()
             csr = csr if csr.has_sorted_indices else csr.sorted_indices()
             data = self._known(csr.data.astype(np.float32))

@@ -22,7 +22,9 @@ from parquetry.fitting import Work
 from parquetry.view import Batch, View
 
 if TYPE_CHECKING:
-    from parquetry.engine import Engine
+    from parquetry.engine import Engine, SupportsGang
+
+_RETURN_SECONDS = 40.0  # that a gang which starts again waits for workers that were lost
 
 Training = Any
 """What a rank's process runs: a picklable callable that is given a :class:`~parquetry.boosting.child.Rank`."""
@@ -177,12 +179,22 @@ class GangWork(Work):
         for start in range(1 + self.gang.retries):
             task = Supervise.of(self.training, shares, self.gang, self.threads, label, start)
             try:
-                return Outcome(engine.gang(task, world, label=label), world, start + 1)
+                return Outcome(self._run(engine, task, world, label, again=start > 0), world, start + 1)
             except EngineLost as error:
                 if start == self.gang.retries:
                     raise self._lost(error) from error
-                time.sleep(1.0)  # a worker that was lost may be on its way back
         raise AssertionError("not reached")
+
+    def _run(self, engine: SupportsGang, task: Supervise, world: int, label: str, *, again: bool) -> list[Any]:
+        """Run the gang; where it is started again, a worker that was lost has time to come back."""
+        end = time.monotonic() + (_RETURN_SECONDS if again else 0.0)
+        while True:
+            try:
+                return engine.gang(task, world, label=label)
+            except NotEnoughSlots:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(1.0)
 
     def _world(self, engine: Engine) -> int:
         most = len(_pieces(self.views["train"].dataset, self.joined.get("train", frozenset())))

@@ -1,5 +1,6 @@
 """XGBoost's scikit-learn estimators: bins by one pass of ours, trees by XGBoost's own gang."""
 
+# ruff: noqa: PD011 (values are those of Classes and of sketches, not of frames)
 from __future__ import annotations
 
 import hashlib
@@ -191,7 +192,7 @@ def _not_by_histograms(estimator: Any) -> str:
 def _tried(estimator: Any, frame: Any, labels: Any, view: View, validated: bool) -> list[str] | None:
     """The estimator's own fit of a few rows without meaning: it refuses what it refuses; X's types as it names them."""
     who = type(estimator).__name__
-    trial = clone(estimator).set_params(n_estimators=1, n_jobs=1, callbacks=None)
+    trial = clone(estimator).set_params(n_estimators=1, n_jobs=1, callbacks=None, verbosity=0)
     arguments: dict[str, Any] = {"group": [len(frame)]} if view.group is not None else {}
     if validated:
         arguments["eval_set"] = [(frame.copy(), labels.copy())]
@@ -213,7 +214,7 @@ def _tried(estimator: Any, frame: Any, labels: Any, view: View, validated: bool)
 def _example(view: View, categories: dict[int, Any], classes: Classes | None, sketch: Any) -> tuple[Any, Any]:
     """A few rows without meaning, of X's names and types, and a target that holds each class."""
     rows = max(4, 0 if classes is None else len(classes.values))
-    labels = np.arange(rows) % len(classes.values) if classes is not None else np.linspace(0.1, 1.0, rows)
+    labels: Any = np.arange(rows) % len(classes.values) if classes is not None else np.linspace(0.1, 1.0, rows)
     if len(view.target) > 1:
         labels = np.stack([labels] * len(view.target)).T
     import pandas as pd
@@ -221,7 +222,7 @@ def _example(view: View, categories: dict[int, Any], classes: Classes | None, sk
     if view.names is None:
         return np.zeros((rows, view.width), dtype=np.float32), labels
     head = view.head(2) if view.steps else None
-    columns = {}
+    columns: dict[str, Any] = {}
     for i, name in enumerate(view.names):
         if i in categories:
             values = categories[i].to_pandas()

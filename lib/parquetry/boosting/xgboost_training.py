@@ -20,8 +20,8 @@ from xgboost import collective
 from xgboost.tracker import RabitTracker
 
 from parquetry.boosting.checkpoints import Checkpoint
-from parquetry.boosting.cuts import Float32Array
 from parquetry.boosting.queries import query_weights
+from parquetry.classical.tree_bins import Float32Array
 from parquetry.errors import GangLost
 
 if TYPE_CHECKING:
