@@ -23,6 +23,7 @@ OPPOSITE = {
     "pandas-sklearn": "ours-local",
     "xgboost-spark": "ours-spark",
     "xgboost-dask": "ours-dask",
+    "lightgbm-dask": "ours-dask",
     "duckdb": "ours-local",
 }
 """Whom each contender's time is divided by: a peer by ours on its engine, our engines by the local one."""

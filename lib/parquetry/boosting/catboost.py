@@ -39,7 +39,7 @@ _SPEAKS = ("verbose", "silent", "logging_level", "verbose_eval")
 
 def call_catboost(model: Any, method: str, x: Any) -> Any:
     """``model.method(x)`` on a worker: texts whole, on the one thread that a task has; labels as one column."""
-    found = getattr(model, method)(_frame(x) if isinstance(x, Columns) else as_given(x), thread_count=1)
+    found = getattr(model, method)(as_frame(x) if isinstance(x, Columns) else as_given(x), thread_count=1)
     narrow = method == "predict" and np.ndim(found) == 2 and found.shape[1] == 1
     return found[:, 0] if narrow else found
 
@@ -212,10 +212,10 @@ def _shaped(view: View) -> View:
     if view.steps:
         return view
     features = view.features if view.group is None else (*view.features, view.group)
-    return replace(view, features=features, steps=(_frame,), step_names=features, group=None)
+    return replace(view, features=features, steps=(as_frame,), step_names=features, group=None)
 
 
-def _frame(x: Columns) -> Any:
+def as_frame(x: Columns) -> Any:
     """Stored columns as a frame in which no text is missing."""
     table = x.table
     for i, field in enumerate(table.schema):

@@ -44,7 +44,7 @@ _SAMPLE_SHARE = 8  # of the memory that a worker may use, for the rows on which 
 _LINEAR = "linear_tree=True keeps every row as floats, and LightGBM grows such trees in one process only."
 
 
-def call_lightgbm(model: Any, method: str, x: Any) -> Any:
+def call_lightgbm(model: Any, method: str, x: Any, **options: Any) -> Any:
     """``model.method(x)`` on a worker: texts as categories, on the one thread that a task has."""
     bare = copy.copy(model)
     # It would warn of every array that it has names and the array has none.
@@ -54,7 +54,7 @@ def call_lightgbm(model: Any, method: str, x: Any) -> Any:
         places = [i for i, f in enumerate(x.table.schema) if is_category(f.type)]
         if len(places) == len(categories):
             x = CategoryCodes({i: pa.array(c) for i, c in zip(places, categories, strict=True)})(x)
-    return getattr(bare, method)(as_given(x))
+    return getattr(bare, method)(as_given(x), **options)
 
 
 @fitter(

@@ -12,9 +12,8 @@ from sklearn.base import is_classifier
 from parquetry.boosting.trees_onnx import EQ, LEQ, Table, give_classes, scores, shape, sigmoid
 from parquetry.onnx_graph import Graph, UnsupportedStepError
 
-_AS_IT_IS = (
-    "regression regression_l1 huber fair quantile mape lambdarank rank_xendcg".split()  # noqa: SIM905
-)
+_ROOTED = ("regression", "regression_l1", "huber", "fair", "quantile", "mape")
+"""Objectives that may have been trained on roots (reg_sqrt=True)."""
 
 
 def convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
@@ -95,7 +94,7 @@ def _linked(graph: Graph, x: str, model: Any, name: str, options: Mapping[str, s
         return graph.node("Exp", x)
     if name == "cross_entropy_lambda":
         return graph.node("Log", graph.node("Add", graph.constant(np.ones(1, np.float32)), graph.node("Exp", x)))
-    if name in _AS_IT_IS and "sqrt" in options:
+    if name in _ROOTED and "sqrt" in options:
         return graph.node("Mul", x, graph.node("Abs", x))
     return x
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
-from skl2onnx.proto import TensorProto
 from sklearn.base import is_classifier
 
 from parquetry.onnx_graph import Graph, rows_of
@@ -55,7 +54,9 @@ class Table:
 
         trees, nodes, features, modes, values, true, false, missing = zip(*sorted(self.rows), strict=True)
         leaf_trees, leaf_nodes, outputs, weights = zip(*sorted(self.leaves), strict=True)
-        doubles = (numpy_helper.from_array(np.array(v, dtype=np.float64)) for v in (values, np.ones(len(modes)), weights))
+        doubles = (
+            numpy_helper.from_array(np.array(v, dtype=np.float64)) for v in (values, np.ones(len(modes)), weights)
+        )
         split, hits, given = doubles
         return {
             "n_targets": self.outputs,
@@ -103,13 +104,12 @@ def give_classes(graph: Graph, probabilities: str) -> None:
     known = classes.astype(np.int64) if classes.dtype.kind in "biuf" else classes.astype(object)
     label = graph.node("Gather", graph.constant(known), best)
     for name, output in zip((label, probabilities), graph.operator.outputs, strict=True):
-        graph.container.add_node("Identity", [name], [output.full_name], name=graph.scope.get_unique_operator_name("Give"))
+        graph.container.add_node(
+            "Identity", [name], [output.full_name], name=graph.scope.get_unique_operator_name("Give")
+        )
 
 
 def sigmoid(graph: Graph, x: str, slope: float = 1.0) -> str:
     """``1 / (1 + exp(-slope x))``."""
     scaled = x if slope == 1.0 else graph.node("Mul", x, graph.constant(np.float32([slope])))
     return graph.node("Sigmoid", scaled)
-
-
-FLOAT = TensorProto.FLOAT
