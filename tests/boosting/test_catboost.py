@@ -51,7 +51,7 @@ def test_it_is_catboosts_own_fit_and_serves_on_every_engine(
     seen, kept = (d.to_pandas().fillna({"word": "nan"}) for d in (train, valid))
     own = CatBoostClassifier(**SMALL, use_best_model=False, cat_features=["word"], allow_writing_files=False)
     own.fit(seen[FEATURES], seen.label, sample_weight=seen.w, eval_set=(kept[FEATURES], kept.label), verbose=False)
-    whole = frame.fillna({"word": "nan"})
+    whole = frame[FEATURES].fillna({"word": "nan"})
     np.testing.assert_array_equal(model.predict_proba(whole), own.predict_proba(whole))
     assert model.get_params() == estimator.get_params()
     assert model.fit_report_["placement"] == "single-node"
@@ -69,7 +69,9 @@ def test_regressor_ranker_and_pipeline(local, data, frame):
     whole = frame.fillna({"word": "nan"})
     model = pqy.fit(CatBoostRegressor(**SMALL), data, target="y", features=FEATURES, engine=local)
     own = CatBoostRegressor(**SMALL, cat_features=["word"], allow_writing_files=False, verbose=False)
-    np.testing.assert_array_equal(model.predict(whole[FEATURES]), own.fit(whole[FEATURES], whole.y).predict(whole))
+    np.testing.assert_array_equal(
+        model.predict(whole[FEATURES]), own.fit(whole[FEATURES], whole.y).predict(whole[FEATURES])
+    )
     ranker = pqy.fit(CatBoostRanker(**SMALL), data, target="grade", features=FEATURES, group="query", engine=local)
     assert np.corrcoef(ranker.predict(whole[FEATURES]), frame.grade)[0, 1] > 0.5
     piped = make_pipeline(SimpleImputer(), CatBoostClassifier(**SMALL, class_weights=[1.0, 2.0]))

@@ -133,15 +133,13 @@ class _OwnFit:
             arguments["verbose"] = False
         x, group = self._parted(x)
         categories = self._categories(x)
-        if self.texts:
-            arguments["cat_features"] = categories
         if group is not None:
             arguments["group_id"] = group
         if self.validation is not None:
             seen, labels, weights = self.validation.read()
             seen, queries = self._parted(seen)
             arguments["eval_set"] = Pool(seen, labels, cat_features=categories, weight=weights, group_id=queries)
-        with _without_files(model):
+        with _set_for_now(model, self._settings(categories)):
             try:
                 model.fit(x, y, sample_weight=sample_weight, **arguments)
             except CatBoostError as error:
@@ -158,19 +156,25 @@ class _OwnFit:
         found = {columns.index(c) if isinstance(c, str) and c in columns else c for c in named} | set(self.texts)
         return sorted(found, key=str) or None
 
+    def _settings(self, categories: list[int] | None) -> dict[str, Any]:
+        """Parameters that hold for this fit only: columns of text, and no folder of logs where a worker runs."""
+        found: dict[str, Any] = {"cat_features": categories} if self.texts else {}
+        if all(self.model.get_param(name) is None for name in ("allow_writing_files", "train_dir")):
+            found["allow_writing_files"] = False
+        return found
+
     def _parted(self, x: Any) -> tuple[Any, Any]:
         return (x.iloc[:, :-1], x.iloc[:, -1].to_numpy()) if self.grouped else (x, None)
 
 
 @contextlib.contextmanager
-def _without_files(model: Any) -> Iterator[None]:
-    """No folder of logs where a worker happens to run, unless it was asked for."""
-    if any(model.get_param(name) is not None for name in ("allow_writing_files", "train_dir")):
-        yield
-        return
-    model.set_params(allow_writing_files=False)
+def _set_for_now(model: Any, settings: dict[str, Any]) -> Iterator[None]:
+    """Parameters set for a while: the model keeps those that it was given."""
+    before = dict(model._init_params)
+    model.set_params(**settings)
     yield
-    del model._init_params["allow_writing_files"]
+    model._init_params.clear()
+    model._init_params.update(before)
 
 
 def _looked_at(estimator: Any, view: View) -> Generator[list[Any], list[Any], None]:
