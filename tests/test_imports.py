@@ -14,8 +14,22 @@ import parquetry
 
 LIBRARY = Path(parquetry.__file__).parent
 ENGINE_PACKAGES = {"dask", "distributed", "pyspark"}
-ALGORITHMS = ("features", "classical", "foundation", "metrics", "scoring")
-HEAVY = {"dask", "distributed", "pyspark", "torch", "sklearn", "pandas", "pyarrow", "numpy", "duckdb", "deltalake"}
+ALGORITHMS = ("boosting", "features", "classical", "foundation", "metrics", "scoring")
+HEAVY = {
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "dask",
+    "distributed",
+    "pyspark",
+    "torch",
+    "sklearn",
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "duckdb",
+    "deltalake",
+}
 
 
 def module_name(file: Path) -> str:

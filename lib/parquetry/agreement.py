@@ -281,6 +281,8 @@ def _summands(model: Any) -> int:
     trees = getattr(last, "n_estimators", getattr(last, "tree_count_", None)) or (
         last.max_iter if type(last).__name__.startswith("HistGradientBoosting") else 0
     )
+    if not trees and hasattr(last, "get_booster"):
+        trees = last.get_booster().num_boosted_rounds()
     return max(int(getattr(last, "n_features_in_", 0)), int(trees or 0))
 
 

@@ -107,8 +107,15 @@ def _converted(model: Any, steps: list[tuple[str, Any]], types: dict[str, str]) 
     from sklearn.base import is_classifier
     from sklearn.pipeline import Pipeline
 
+    from parquetry import onnx_boosters
     from parquetry.onnx_graph import UnsupportedStepError
 
+    for i, (path, step) in enumerate(steps):
+        try:
+            steps[i] = (path, onnx_boosters.prepared(step))
+        except UnsupportedStepError as error:
+            raise _refused(path, step, error.why, error.fix) from error
+    onnx_boosters.register([step for _, step in steps])
     chain = chain_of(steps, len(types))
     leaves = [leaf for path, step in chain for leaf in leaves_of(step, path)]
     converters = _converters([leaf for _, leaf in leaves])
@@ -118,7 +125,7 @@ def _converted(model: Any, steps: list[tuple[str, Any]], types: dict[str, str]) 
             Pipeline([(f"step{i}", step) for i, (_, step) in enumerate(chain)]),
             name=type(model).__name__,
             initial_types=_initial_types(types),
-            target_opset=target_opset(),
+            target_opset=onnx_boosters.opsets(target_opset(), last),
             options={id(last): {"zipmap": False}} if is_classifier(last) else None,
             custom_shape_calculators={kind: shape for kind, (shape, _) in converters.items()},
             custom_conversion_functions={kind: convert for kind, (_, convert) in converters.items()},

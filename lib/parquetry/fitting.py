@@ -92,6 +92,12 @@ class Options:
         self.used.add(name)
         return getattr(self, name)
 
+    def check(self, estimator: Any) -> None:
+        """The same before any work is scheduled, where no part of an estimator is one that takes options."""
+        parts = [estimator, *(estimator.get_params().values() if hasattr(estimator, "get_params") else ())]
+        if not any(map(registry.is_optional, parts)):
+            self.check_used(_class_name(estimator))
+
     def check_used(self, who: str) -> None:
         """Raise BadParameter for an option that was given and that no step has taken."""
         for name in ("group", "validation", "gang"):
@@ -162,6 +168,7 @@ def fit(
     check_picklable(estimator)
     cloned = _cloned(estimator)
     options = Options(group, _validation(validation, view), gang)
+    options.check(cloned)
     with borrowed_engine(engine) as running:
         budget = running.memory if memory is None else parse_bytes(memory)
         check_steps(cloned, view, budget)

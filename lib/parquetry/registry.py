@@ -120,6 +120,11 @@ def find(estimator: Any) -> Entry | None:
     return _ENTRIES.get(type(estimator))
 
 
+def is_optional(estimator: Any) -> bool:
+    """Whether an estimator is of a package that is an extra."""
+    return type(estimator).__module__.partition(".")[0] in _OPTIONAL
+
+
 def entries() -> dict[type, Entry]:
     """All entries; loads the modules that hold fitters, those of extras where these are installed."""
     for module in _MODULES:
@@ -144,9 +149,9 @@ def markdown_table() -> str:
         "| estimator | placement | engines | passes over the data | against scikit-learn | falls back to one node |",
         "|---|---|---|---|---|---|",
     ]
-    for entry in sorted(entries().values(), key=lambda e: (e.kind.__module__.split(".")[1], e.kind.__name__)):
+    for entry in sorted(entries().values(), key=lambda e: (_family(e.kind), e.kind.__name__)):
         cells = (
-            f"`{entry.kind.__module__.split('.')[1]}.{entry.kind.__name__}`",
+            f"`{_family(entry.kind)}.{entry.kind.__name__}`",
             entry.placement,
             "local, Dask, Spark",
             entry.passes,
@@ -158,3 +163,9 @@ def markdown_table() -> str:
         "| any other | single node, within `memory=`, and said so | local, Dask, Spark | 1 | its own fit | always |"
     )
     return "\n".join(lines)
+
+
+def _family(kind: type) -> str:
+    """The part of scikit-learn that a class belongs to, or its package."""
+    package, _, inner = kind.__module__.partition(".")
+    return inner.partition(".")[0] if package == "sklearn" else package

@@ -45,13 +45,6 @@ def test_ranks_read_consecutive_blocks_all_of_them_once(view: Any, world: int) -
     assert max(rows) - 1000 / world <= 150
 
 
-def test_blocks_that_belong_together_are_read_by_one_rank(view: Any) -> None:
-    parts = dealt(view.dataset, 2, frozenset({3, 4, 5}))
-    assert [[b.index for b in part] for part in parts] == [[0, 1], [2, 3, 4, 5, 6, 7]] or [
-        [b.index for b in part] for part in parts
-    ] == [[0, 1, 2, 3, 4, 5], [6, 7]]
-
-
 def test_a_split_counts_its_own_rows(view: Any) -> None:
     """Blocks of which no row is left are nobody's."""
     few = view.dataset.sample(3)

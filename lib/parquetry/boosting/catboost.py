@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from catboost import CatBoostClassifier, CatBoostError, CatBoostRanker, CatBoostRegressor, Pool
 
-from parquetry.boosting.categories import is_category
+from parquetry.boosting.category_codes import is_category
 from parquetry.boosting.cuts import Targets
 from parquetry.boosting.queries import QueryEdges, QueryIds
 from parquetry.classical.labels import learn_classes

@@ -1,19 +1,21 @@
-"""A rank's process: ``python -m parquetry.boosting.child FD``, started by its supervisor.
+"""A rank's process, forked by its nursery on behalf of its supervisor.
 
 It gives a sign of life each second, runs the training, and ends at once when its supervisor does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import cloudpickle
 
@@ -79,7 +81,33 @@ class Rank:
 
     def batches(self, name: str, *, of_all: bool = False) -> Iterator[Any]:
         """Rows of this rank (or of all), in order: a Batch or a CachedBatch each."""
-        return self._shares[name].batches(self.blocks(name, of_all=of_all))
+        return self.batches_of(name, self.blocks(name, of_all=of_all))
+
+    def batches_of(self, name: str, blocks: Sequence[Block]) -> Iterator[Any]:
+        """The rows of some blocks of a share, in order."""
+        return self._shares[name].batches(blocks)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a process has from its supervisor's, as the nursery may have been there before a change of it."""
+
+    path: list[str]
+    environment: dict[str, str]
+    folder: str
+
+    @classmethod
+    def here(cls) -> Self:
+        """Those of this process."""
+        return cls(list(sys.path), dict(os.environ), os.getcwd())
+
+    def take_on(self) -> None:
+        """Make them this process's own; how many threads there are was settled before."""
+        sys.path[:] = self.path
+        settled = {k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")}
+        os.environ.update(self.environment | settled)
+        with contextlib.suppress(OSError):
+            os.chdir(self.folder)
 
 
 class _Line:
@@ -121,7 +149,8 @@ class _Line:
 def main(descriptor: int) -> None:
     """Run one rank's training and send what it gives, or its error."""
     line = _Line(Connection(descriptor))
-    facts, content = line.answer(), line.raw()
+    surroundings, facts, content = line.answer(), line.answer(), line.raw()
+    surroundings.take_on()
     try:
         kind, sent = "result", _run(line, facts, content)
     except ParquetryError as error:
@@ -141,7 +170,3 @@ def _run(line: _Line, facts: tuple[int, int, int, str], content: bytes) -> bytes
         raise
     except Exception as error:
         raise failed(error, f"rank {facts[0]}") from error
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

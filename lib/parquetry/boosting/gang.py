@@ -17,7 +17,7 @@ import numpy as np
 
 from parquetry.boosting.supervisor import Supervise
 from parquetry.dataset import Block, Dataset
-from parquetry.errors import BadParameter, EngineLost, GangLost, NotEnoughSlots
+from parquetry.errors import BadParameter, EngineLost, GangLost, NotEnoughSlots, TooBigForOneNode
 from parquetry.fitting import Work
 from parquetry.view import Batch, View
 
@@ -95,11 +95,11 @@ class Share:
     blocks: tuple[tuple[Block, ...], ...]
 
     @classmethod
-    def of(cls, view: View, world: int, joined: frozenset[int] = frozenset()) -> Share:
+    def of(cls, view: View, world: int) -> Share:
         """A view's blocks dealt out to ``world`` ranks; a rank may get none where there are fewer blocks."""
         reader = view.dataset.select(view.columns).reader(batch_rows=view.batch_rows)
         key = None if view.prepare is None else view.cache_key
-        return cls(reader, replace(view, dataset=None), key, dealt(view.dataset, world, joined))  # type: ignore[arg-type]
+        return cls(reader, replace(view, dataset=None), key, dealt(view.dataset, world))  # type: ignore[arg-type]
 
     def batches(self, blocks: Sequence[Block]) -> Iterator[Any]:
         """The rows of some blocks: a Batch each, or a CachedBatch where the view is cached."""
@@ -151,18 +151,21 @@ class GangWork(Work):
     views : mapping of str to View
         What the ranks read. The first one, ``"train"``, bounds the number of ranks.
     gang : Gang
-    joined : mapping of str to frozenset of int, default empty
-        By view: the blocks (by index) that must be read by the rank that reads the block before.
     threads : int, default 1
         Of each rank. It is not taken from the engine: sums over several threads differ in their last bits.
+    needs : float, default 0.0
+        Bytes that all ranks together hold of the data.
+    memory : int or None, default None
+        Bytes that one rank may take.
     """
 
     name: str
     training: Training
     views: Mapping[str, View]
     gang: Gang = field(default_factory=Gang)
-    joined: Mapping[str, frozenset[int]] = field(default_factory=dict)
     threads: int = 1
+    needs: float = 0.0
+    memory: int | None = None
 
     def run(self, engine: Engine, verb: str) -> Outcome:
         from parquetry.engine import SupportsGang
@@ -174,7 +177,8 @@ class GangWork(Work):
                 fix="Use the local, dask or spark engine.",
             )
         world = self._world(engine)
-        shares = {n: Share.of(v, world, self.joined.get(n, frozenset())) for n, v in self.views.items()}
+        self._check_memory(world)
+        shares = {name: Share.of(view, world) for name, view in self.views.items()}
         label = f"{verb}-{self.name}-gang"
         for start in range(1 + self.gang.retries):
             task = Supervise.of(self.training, shares, self.gang, self.threads, label, start)
@@ -197,18 +201,26 @@ class GangWork(Work):
                 time.sleep(1.0)
 
     def _world(self, engine: Engine) -> int:
-        most = len(_pieces(self.views["train"].dataset, self.joined.get("train", frozenset())))
+        most = sum(1 for _, rows in counted(self.views["train"].dataset) if rows)
         if self.gang.world is None:
             return max(1, min(engine.parallelism, most))
         if self.gang.world > most:
             raise BadParameter(
                 f"{self.name}: world={self.gang.world} ranks, and only {most} blocks (row groups) with rows.",
-                why="A rank without rows has nothing to train on, and a query's rows stay together."
-                if self.joined
-                else "A rank without rows has nothing to train on.",
+                why="A rank without rows has nothing to train on.",
                 fix=f"Lower world to {most} or less, or write the data with smaller row groups.",
             )
         return self.gang.world
+
+    def _check_memory(self, world: int) -> None:
+        share = self.needs / world
+        if self.memory is not None and share > self.memory:
+            raise TooBigForOneNode(
+                f"{self.name}: each of {world} ranks would hold {share / 2**20:,.0f} MiB of binned rows, and may take "
+                f"{self.memory / 2**20:,.0f} MiB.",
+                why="A rank keeps its rows in memory, a byte or two a value, while it trains.",
+                fix="Raise world (gang=) with more workers, give workers more memory, or fit on a sample.",
+            )
 
     def _lost(self, error: EngineLost) -> GangLost:
         checkpoint = self.gang.checkpoint
@@ -224,33 +236,18 @@ def counted(dataset: Dataset) -> list[tuple[Block, int]]:
     return [(b, int(np.count_nonzero(dataset._mask(b)))) for b in dataset.blocks]
 
 
-def dealt(dataset: Dataset, world: int, joined: frozenset[int] = frozenset()) -> tuple[tuple[Block, ...], ...]:
+def dealt(dataset: Dataset, world: int) -> tuple[tuple[Block, ...], ...]:
     """The blocks with rows in ``world`` consecutive parts of about as many rows each.
 
-    No part is empty where there are as many blocks as parts; a block of ``joined`` (by index) stays
-    with the one before.
+    No part is empty where there are as many blocks as parts.
     """
-    pieces = _pieces(dataset, joined)
-    ends = np.cumsum([rows for _, rows in pieces]) if pieces else np.zeros(0, dtype=np.int64)
+    blocks = [(b, n) for b, n in counted(dataset) if n]
+    ends = np.cumsum([n for _, n in blocks]) if blocks else np.zeros(0, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
     cuts = [0]
     for rank in range(1, world):
         cut = int(np.argmin(np.abs(ends - total * rank / world))) + 1 if len(ends) else 0
-        least, most = cuts[-1] + 1, len(pieces) - (world - rank)
+        least, most = cuts[-1] + 1, len(blocks) - (world - rank)
         cuts.append(max(min(max(cut, least), most), cuts[-1]))
-    cuts.append(len(pieces))
-    return tuple(tuple(b for blocks, _ in pieces[a:z] for b in blocks) for a, z in pairwise(cuts))
-
-
-def _pieces(dataset: Dataset, joined: frozenset[int]) -> list[tuple[list[Block], int]]:
-    """Blocks with rows, those that must stay together in one piece, and each piece's number of rows."""
-    pieces: list[tuple[list[Block], int]] = []
-    for block, rows in counted(dataset):
-        if not rows:
-            continue
-        if pieces and block.index in joined:
-            blocks, before = pieces[-1]
-            pieces[-1] = ([*blocks, block], before + rows)
-        else:
-            pieces.append(([block], rows))
-    return pieces
+    cuts.append(len(blocks))
+    return tuple(tuple(b for b, _ in blocks[a:z]) for a, z in pairwise(cuts))

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from parquetry.boosting.categories import as_known
 from parquetry.dataset import Dataset
 from parquetry.engine import borrowed_engine
 from parquetry.errors import BadParameter, did_you_mean
 from parquetry.fitting import make_view, run_pass
 from parquetry.reduction import Reduction
 from parquetry.scoring import model_features
-from parquetry.through import apply, as_categories, as_given, transform
+from parquetry.through import apply, as_given, transform
 from parquetry.view import Batch, Columns, FloatArray, View
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def _of_xgboost(model: Any, x: Any) -> Any:
 
     booster, x = model.get_booster(), as_given(x)
     named = hasattr(x, "columns")
-    x = as_categories(x) if named and model.enable_categorical else x
+    x = as_known(model, x) if model.enable_categorical else x
     matrix = xgb.DMatrix(
         x,
         missing=model.missing,

@@ -23,11 +23,11 @@ from lightgbm.sklearn import _EvalFunctionWrapper
 from sklearn.preprocessing import LabelEncoder
 
 from parquetry.boosting import lightgbm_params as parameters
-from parquetry.boosting.categories import CategoryCodes, coded, is_category
+from parquetry.boosting.category_codes import CategoryCodes, coded, is_category
 from parquetry.boosting.cuts import Targets
-from parquetry.boosting.gang import Gang, GangWork
+from parquetry.boosting.gang import Gang, GangWork, Outcome
 from parquetry.boosting.lightgbm_data import BinSample, sampled_rows
-from parquetry.boosting.lightgbm_train import Stopping, Trained, Training
+from parquetry.boosting.lightgbm_train import QUERIES, Stopping, Trained, Training
 from parquetry.boosting.queries import QueryEdges, QueryIds
 from parquetry.classical.labels import Classes, encoded, learn_classes
 from parquetry.classical.row_weights import RowWeights
@@ -82,15 +82,30 @@ def fit_lightgbm(estimator: Any, view: View, fitting: Fitting) -> Asking:
     gang, validation = Gang.of(fitting.options.take("gang")), fitting.options.take("validation")
     view, categories = yield from coded(who, view)
     require_numbers(estimator, view)
-    seen, classes, joined = yield from _with_target(estimator, view)
+    seen, classes, queries = yield from _with_target(estimator, view)
     plan = _planned(estimator, seen, categories, classes, gang, validation)
-    views, stays = {"train": seen}, {"train": joined}
+    views = {"train": seen}
+    if queries:
+        views[QUERIES] = _ids_alone(seen)
+    held = 0.0
     if validation is not None:
-        views["validation"], stays["validation"] = yield from _validation_view(who, seen, validation, classes)
+        views["validation"] = yield from _validation_view(who, seen, validation, classes)
+        held = validation.num_rows * _row_bytes(seen, plan)
     rows = sampled_rows(seen.dataset.num_rows, _most_rows(seen, plan, fitting.memory), plan.params)
     (bins,) = yield [Pass(BinSample(seen, rows, plan.params), _features_alone(seen))]
-    threads = estimator.n_jobs or 1
-    (outcome,) = yield [GangWork(who, replace(plan, bins=bins), views, gang, stays, threads=threads)]
+    training = replace(plan, bins=bins, queries={"train": queries} if queries else {})
+    outcome: Outcome
+    (outcome,) = yield [
+        GangWork(
+            who,
+            training,
+            views,
+            gang,
+            threads=estimator.n_jobs or 1,
+            needs=seen.dataset.num_rows * _row_bytes(seen, plan),
+            memory=max(1, int(fitting.memory - held)),
+        )
+    ]
     fitting.report.why = f"{outcome.said}; bins from {seen.dataset.num_rows if rows is None else len(rows):,} rows"
     return _fitted(estimator, seen, plan, outcome.results[0])
 
@@ -114,18 +129,18 @@ def _check(estimator: Any, view: View, fitting: Fitting) -> None:
 
 def _with_target(
     estimator: Any, view: View
-) -> Generator[list[Any], list[Any], tuple[View, Classes | None, frozenset[int]]]:
+) -> Generator[list[Any], list[Any], tuple[View, Classes | None, dict[int, int]]]:
     """The view as LightGBM is to see it: class codes and class weights, or a target that has been looked at."""
     who = type(estimator).__name__
     if not isinstance(estimator, LGBMClassifier):
-        (low, high), joined = yield from _looked_at(who, view)
+        (low, high), queries = yield from _looked_at(who, view)
         if low == high:
             raise DegenerateColumn(
                 f"{who}: the target {view.target[0]!r} holds no other value than {low!r}.",
                 why="There is nothing to predict.",
                 fix="Check that this is the right column.",
             )
-        return view, None, joined
+        return view, None, queries
     (classes,) = yield from learn_classes(estimator, view, least=2)
     estimator._le = LabelEncoder().fit(classes.values)
     estimator._classes, estimator._n_classes = estimator._le.classes_, len(classes.values)
@@ -135,19 +150,19 @@ def _with_target(
     if isinstance(weights, dict):
         weights = {estimator._class_map[k]: v for k, v in weights.items() if k in estimator._class_map}
     estimator._class_weight = weights
-    return seen, classes, frozenset()
+    return seen, classes, {}
 
 
-def _looked_at(who: str, view: View) -> Generator[list[Any], list[Any], tuple[tuple[float, float], frozenset[int]]]:
-    """The least and the largest target, and the blocks whose first query began before; refuses what is amiss."""
+def _looked_at(who: str, view: View) -> Generator[list[Any], list[Any], tuple[tuple[float, float], dict[int, int]]]:
+    """The least and the largest target, and the last query of each block; refuses what is amiss."""
     alone = _target_alone(view)
     works = [Pass(Targets(who, view.target), alone)]
     if view.sample_weight is not None:
         works.append(Pass(RowWeights(who, view.sample_weight), alone))
     if view.group is not None:
-        works.append(Pass(QueryEdges(who, view.group), replace(alone, group=view.group).cached(QueryIds(view.group))))
+        works.append(Pass(QueryEdges(who, view.group), _ids_alone(view)))
     ((extremes,), *more) = yield works
-    return extremes, more[-1] if view.group is not None else frozenset()
+    return extremes, more[-1] if view.group is not None else {}
 
 
 def _planned(
@@ -215,12 +230,12 @@ def _stopping(who: str, params: dict[str, Any], *, validated: bool) -> Stopping 
 
 def _validation_view(
     who: str, view: View, validation: Dataset, classes: Classes | None
-) -> Generator[list[Any], list[Any], tuple[View, frozenset[int]]]:
+) -> Generator[list[Any], list[Any], View]:
     """The validation rows in the same roles, their target looked at; class weights are for training alone."""
     seen = replace(view, dataset=validation, weight_step=None)
     if classes is None:
-        _, joined = yield from _looked_at(f"{who} (validation=)", seen)
-        return seen, joined
+        yield from _looked_at(f"{who} (validation=)", seen)
+        return seen
     (counted,) = yield [Pass(Counts(who, view.target, target=True), replace(_target_alone(seen), target_step=None))]
     column, known = counted[0], set(classes.values.tolist())
     values = column.values if isinstance(column.values, list) else column.values.to_pylist()
@@ -230,7 +245,7 @@ def _validation_view(
             f"{who}: the target of validation= holds {strange[0]}, which is no class of the training rows.",
             fix="Split anew, so that every class is among the training rows.",
         )
-    return seen, frozenset()
+    return seen
 
 
 def _features_alone(view: View) -> View:
@@ -239,6 +254,17 @@ def _features_alone(view: View) -> View:
 
 def _target_alone(view: View) -> View:
     return replace(view, features=(), steps=(), step_names=None, group=None)
+
+
+def _ids_alone(view: View) -> View:
+    return replace(_target_alone(view), target=(), group=view.group).cached(QueryIds(str(view.group)))
+
+
+def _row_bytes(view: View, plan: Training) -> float:
+    """Of a row in a rank's memory: its bins, label, weight and place, and for each tree of a round what it is told."""
+    bins = int(parameters.value(plan.params, "max_bin", 255))
+    trees = int(parameters.value(plan.params, "num_class", 1))
+    return min(view.width * (1 if bins <= 256 else 2), view.row_bytes) + 16 + 16 * trees
 
 
 def _most_rows(view: View, plan: Training, memory: int) -> int:

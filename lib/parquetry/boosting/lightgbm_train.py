@@ -29,6 +29,7 @@ from lightgbm.callback import CallbackEnv, EarlyStopException
 from parquetry.boosting.checkpoints import Checkpoint
 from parquetry.boosting.lightgbm_data import Rows, complete, streamed
 from parquetry.boosting.lightgbm_params import refused
+from parquetry.boosting.queries import Parts, whole_queries
 from parquetry.errors import EngineLost
 from parquetry.rows import combined_mask
 
@@ -39,6 +40,9 @@ _PORTS = (20_000, 32_000)  # below those that a system gives to callers of other
 _BIND_TRIES = 5
 _WAIT_MINUTES = 1
 _OF_THE_NETWORK = ("socket", "connect", "binding", "bind ", "network", "linkers", "machine list")
+
+QUERIES = "train-queries"
+"""The share of a ranker that holds the query ids alone."""
 
 Results = list[Any]
 
@@ -91,6 +95,8 @@ class Training:
     stopping : Stopping or None
     key : str
         What tells this fit from others, for its checkpoints.
+    queries : mapping of str to mapping
+        Of a ranker, for each share: what ``QueryEdges`` has found.
     """
 
     who: str
@@ -103,6 +109,7 @@ class Training:
     metrics: tuple[Callable[..., Any], ...] = ()
     stopping: Stopping | None = None
     key: str = ""
+    queries: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     def __call__(self, rank: Rank) -> Trained | str:
         params = {**self.params, "num_threads": rank.threads}
@@ -128,20 +135,39 @@ class Training:
         self, rank: Rank, name: str, bins: bytes | Dataset, params: Mapping[str, Any], kept: Kept | None
     ) -> Dataset:
         """Stream a share into a Dataset: this rank's rows, or all of them for validation."""
-        of_all = name == "validation"
-        count = _count(rank, name, of_all=of_all)
-        beside = _Beside(np.empty(count, dtype=np.float32), rank.view(name).group)
+        parts = self._parts(rank, name)
+        count = self._count(rank, name)
+        beside = _Beside(np.empty(count, dtype=np.float32))
 
         def matrices() -> Iterator[Any]:
-            for batch in rank.batches(name, of_all=of_all):
-                beside.take(batch)
+            for x, y, w, g in parts:
+                beside.take(y, w, g)
                 if kept is not None:
-                    beside.scores.append(kept.booster.predict(batch.matrix, raw_score=True, num_threads=rank.threads))
-                yield batch.matrix
+                    beside.scores.append(kept.booster.predict(x, raw_score=True, num_threads=rank.threads))
+                yield x
 
         data = complete(streamed(bins, count, matrices(), params), beside.rows(), self.names, self.categories)
         data._predictor = None if kept is None else kept.predictor
         return data
+
+    def _parts(self, rank: Rank, name: str) -> Iterator[Parts]:
+        """The rows of this rank, queries whole; or all rows for validation."""
+        if name == "train" and self.queries:
+            return whole_queries(rank, name, dict(self.queries[name]), _Taken(rank.view(name).group))
+        taken = _Taken(rank.view(name).group)
+        return map(taken, rank.batches(name, of_all=name == "validation"))
+
+    def _count(self, rank: Rank, name: str) -> int:
+        """How many rows ``_parts`` will give: LightGBM wants to know beforehand."""
+        if name == "train" and self.queries:
+            # The ids alone are in the block cache.
+            return sum(len(g) for *_, g in whole_queries(rank, QUERIES, dict(self.queries[name]), _ids))
+        filters = rank._shares[name].reader.row_filters
+        total = 0
+        for block in rank.blocks(name, of_all=name == "validation"):
+            mask = combined_mask(filters, block.name, block.row_group, block.num_rows)
+            total += block.num_rows if mask is None else int(mask.sum())
+        return total
 
     def _rounds(self, now: Round, train: Dataset, valid: Dataset | None) -> Trained:
         booster = Booster(params=dict(now.params), train_set=train)
@@ -240,21 +266,22 @@ class _Beside:
     """Labels, weights, queries and scores of the rows that stream by."""
 
     label: Any
-    group: str | None
     seen: int = 0
     weights: list[Any] = field(default_factory=list)
     queries: list[Any] = field(default_factory=list)
     scores: list[Any] = field(default_factory=list)
 
-    def take(self, batch: Any) -> None:
-        self.label[self.seen : self.seen + batch.num_rows] = batch.y_floats[0]
-        self.seen += batch.num_rows
-        if batch.weights is not None:
-            self.weights.append(batch.weights.astype(np.float32))
-        if self.group is not None:
-            self.queries.append(batch.table.column(self.group).to_numpy())
+    def take(self, y: Any, weights: Any, ids: Any) -> None:
+        """Those of the next rows."""
+        self.label[self.seen : self.seen + len(y)] = y
+        self.seen += len(y)
+        if weights is not None:
+            self.weights.append(weights.astype(np.float32))
+        if ids is not None:
+            self.queries.append(np.array(ids))
 
     def rows(self) -> Rows:
+        """All of them."""
         weights, scores = (np.concatenate(p) if p else None for p in (self.weights, self.scores))
         group = None
         if self.queries:
@@ -264,13 +291,20 @@ class _Beside:
         return Rows(self.label, weights, group, scores)
 
 
-def _count(rank: Rank, name: str, *, of_all: bool) -> int:
-    filters = rank._shares[name].reader.row_filters
-    total = 0
-    for block in rank.blocks(name, of_all=of_all):
-        mask = combined_mask(filters, block.name, block.row_group, block.num_rows)
-        total += block.num_rows if mask is None else int(mask.sum())
-    return total
+@dataclass(frozen=True)
+class _Taken:
+    """X, y, weights and query ids of a batch."""
+
+    group: str | None
+
+    def __call__(self, batch: Any) -> Parts:
+        ids = None if self.group is None else batch.table.column(self.group).to_numpy()
+        return batch.matrix, batch.y_floats[0], batch.weights, ids
+
+
+def _ids(batch: Any) -> Parts:
+    ids = batch.arrays["g"]
+    return ids, ids, None, ids
 
 
 def _same_everywhere(rank: Rank, trained: Trained) -> Trained | str:

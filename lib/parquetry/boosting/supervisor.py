@@ -11,8 +11,6 @@ import contextlib
 import os
 import pickle
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -22,6 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import cloudpickle
 
+from parquetry.boosting.child import Surroundings
+from parquetry.boosting.nursery import fork
 from parquetry.errors import EngineLost, GangLost, ParquetryError
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Supervise:
         Seconds without a sign of life after which the process is taken for lost.
     threads : int
     label : str
+    module : str
+        Where the training is defined: imported before the process is forked.
     """
 
     supervises: ClassVar[bool] = True
@@ -54,33 +56,27 @@ class Supervise:
     silence: float
     threads: int
     label: str
+    module: str
 
     @classmethod
     def of(cls, training: Any, shares: Mapping[str, Any], gang: Any, threads: int, label: str, start: int) -> Self:
         """The task for a training; ``start`` counts how often the gang was started before."""
         content = bytes(cloudpickle.dumps((training, dict(shares), gang, start), protocol=5))
-        return cls(content, gang.silence, threads, label)
+        return cls(content, gang.silence, threads, label, type(training).__module__)
 
     def __call__(self, member: Member) -> Any:
-        with _Process(self.threads) as process:
+        with _Process(self.module) as process:
             return _Watch(self, member, process).result()
 
 
 class _Process:
     """A rank's process and the connection to it; leaving it kills the process."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, module: str) -> None:
         ours, theirs = socket.socketpair()
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115 (closed on leaving)
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 (this interpreter, our own module)
-                [sys.executable, "-m", "parquetry.boosting.child", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=self._printed,
-                stderr=self._printed,
-                env=_environment(threads),
-            )
+            self._process = fork(module, theirs.fileno(), self._printed.fileno())
         self.connection = Connection(ours.detach())
 
     def __enter__(self) -> Self:
@@ -89,15 +85,11 @@ class _Process:
     def __exit__(self, *_: object) -> None:
         self.connection.close()
         self._process.kill()
-        self._process.wait()
         self._printed.close()
 
     def ended(self) -> int:
         """The exit code of a process that has closed its connection."""
-        try:
-            return self._process.wait(timeout=5.0)
-        except subprocess.TimeoutExpired:
-            return 0
+        return self._process.wait(5.0) or 0
 
     def printed(self) -> str:
         """The end of what the process has printed."""
@@ -116,7 +108,8 @@ class _Watch:
     def result(self) -> Any:
         facts = (self.member.rank, self.member.size, self.task.threads, self.member.host)
         connection = self.process.connection
-        connection.send_bytes(pickle.dumps(facts))
+        for told in (Surroundings.here(), facts):
+            connection.send_bytes(pickle.dumps(told))
         connection.send_bytes(self.task.content)
         heard = looked = time.monotonic()
         while True:
@@ -178,14 +171,3 @@ def _exit(code: int) -> str:
         memory = " (the system does so when memory runs out)" if code == -9 else ""
         return f"was killed by signal {-code}{memory}"
     return f"ended with code {code}"
-
-
-def _environment(threads: int) -> dict[str, str]:
-    known = [p for p in sys.path if p]
-    one = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {
-        **os.environ,
-        **one,
-        "OMP_NUM_THREADS": str(threads),
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys([*known, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])),
-    }

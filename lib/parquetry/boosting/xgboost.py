@@ -77,34 +77,45 @@ def fit_xgboost(estimator: Any, view: View, fitting: Any) -> Generator[list[Any]
     names = shown_names(view)
     rows = Rows(estimator.missing, categories, view.group)
     seen = seen.cached(rows)
-    sketch, joined = yield from _surveyed(estimator, seen, names)
+    sketch, queries = yield from _surveyed(estimator, seen, names)
     frame, labels = _example(view, categories, classes, sketch)
     types = _tried(estimator, frame, labels, view, fitting.options.validation is not None)
     bins = estimator.max_bin or 256
-    columns = _whole_categories(sketch, categories)
     trained = clone(estimator)
-    training = Train(
-        trained,
-        [points(c, bins) for c in columns],
-        None if view.names is None else list(view.names),
-        types,
-        categories,
-        labels,
-        _key(estimator, view, fitting.options.validation),
-    )
     views = {"train": seen}
-    stays = {"train": joined}
     validation = fitting.options.take("validation")
     if validation is not None:
         views["validation"] = replace(seen, dataset=validation)
         if view.group is not None:
-            (stays["validation"],) = yield [Pass(QueryEdges(who, view.group), views["validation"])]
+            (queries["validation"],) = yield [Pass(QueryEdges(who, view.group), views["validation"])]
+    training = Train(
+        trained,
+        _cut_points(sketch, categories, types, bins),
+        None if view.names is None else list(view.names),
+        types,
+        categories,
+        labels,
+        _key(estimator, view, validation),
+        queries,
+    )
     gang = Gang.of(fitting.options.take("gang"))
     outcome: Outcome
-    (outcome,) = yield [GangWork(who, training, views, gang, stays, threads=estimator.n_jobs or 1)]
+    (outcome,) = yield [
+        GangWork(
+            who,
+            training,
+            views,
+            gang,
+            threads=estimator.n_jobs or 1,
+            needs=sum(view.dataset.num_rows for view in views.values()) * _row_bytes(view.width, bins, classes),
+            memory=fitting.memory,
+        )
+    ]
     fitting.report.why = outcome.said
     for name, value in outcome.results[0].items():
         setattr(estimator, name, value)
+    # The ranks' threads were the gang's; the model's are its user's again.
+    estimator.get_booster().set_param({"nthread": estimator.n_jobs or 0})
     return estimator
 
 
@@ -119,6 +130,8 @@ def _check_parameters(estimator: Any, view: View, fitting: Any) -> None:
         raise BadParameter(f"{who}: {len(view.target)} target columns.", fix="Name one.")
     if ranker and options.take("group") is None:
         raise BadParameter(f"{who} ranks within queries.", fix="Pass group='column of query ids'.")
+    if not ranker and options.group is not None:
+        raise BadParameter(f"{who} does not rank within queries.", fix="Leave group= out, or use XGBRanker.")
     if estimator.early_stopping_rounds is not None and options.validation is None:
         raise BadParameter(
             f"{who}: early_stopping_rounds={estimator.early_stopping_rounds} needs rows to be scored on.",
@@ -171,7 +184,7 @@ def _native_names() -> set[str]:
                 collect(value)
 
     for extra in ({}, {"booster": "dart"}, {"tree_method": "hist"}):
-        booster = xgb.Booster(extra, [xgb.DMatrix(np.zeros((1, 1)), np.zeros(1))])
+        booster = xgb.train(extra, xgb.DMatrix(np.zeros((2, 1)), np.zeros(2)), 1)
         collect(json.loads(booster.save_config()))
     return names | {"max_leaf_nodes", "rate_drop", "skip_drop", "sample_type", "normalize_type", "one_drop"} | {
         "tweedie_variance_power", "huber_slope", "quantile_alpha", "lambdarank_pair_method",
@@ -214,7 +227,9 @@ def _tried(estimator: Any, frame: Any, labels: Any, view: View, validated: bool)
 def _example(view: View, categories: dict[int, Any], classes: Classes | None, sketch: Any) -> tuple[Any, Any]:
     """A few rows without meaning, of X's names and types, and a target that holds each class."""
     rows = max(4, 0 if classes is None else len(classes.values))
-    labels: Any = np.arange(rows) % len(classes.values) if classes is not None else np.linspace(0.1, 1.0, rows)
+    labels: Any = np.linspace(0.1, 1.0, rows)
+    if classes is not None or view.group is not None:
+        labels = np.arange(rows) % (2 if classes is None else len(classes.values))
     if len(view.target) > 1:
         labels = np.stack([labels] * len(view.target)).T
     import pandas as pd
@@ -280,7 +295,7 @@ def _categories(estimator: Any, view: View) -> Generator[list[Any], list[Any], d
 
 def _surveyed(
     estimator: Any, view: View, names: tuple[str, ...]
-) -> Generator[list[Any], list[Any], tuple[Any, frozenset[int]]]:
+) -> Generator[list[Any], list[Any], tuple[Any, dict[str, dict[int, int]]]]:
     """One pass over all rows, which leaves them in the block cache: the sketch of every feature, and refusals."""
     who = type(estimator).__name__
     works = [Pass(Quantiles(who, names, estimator.max_bin or 256), view), Pass(Targets(who, view.target), view)]
@@ -295,16 +310,23 @@ def _surveyed(
             why="There is nothing to predict.",
             fix="Check that this is the right column.",
         )
-    return sketch, more[-1] if view.group is not None else frozenset()
+    return sketch, {"train": more[-1]} if view.group is not None else {}
 
 
-def _whole_categories(sketch: Any, categories: dict[int, Any]) -> Any:
-    """The sketch, with every category of a column there whether a row of it counts or not."""
-    columns = list(sketch)
-    for i, known in categories.items():
-        codes = np.arange(len(known), dtype=np.float32)
-        columns[i] = replace(columns[i], values=codes, counts=np.ones(len(known), dtype=np.int64))
-    return columns
+def _cut_points(sketch: Any, categories: dict[int, Any], types: list[str] | None, bins: int) -> list[Any]:
+    """Where to cut each feature; between all categories of one that holds some, whether a row has them or not."""
+    found = [points(column, bins) for column in sketch]
+    for i, kind in enumerate(types or ()):
+        if kind == "c":
+            count = len(categories[i]) if i in categories else int(sketch[i].values.max(initial=0)) + 1
+            found[i] = np.arange(count, dtype=np.float32)
+    return found
+
+
+def _row_bytes(width: int, bins: int, classes: Classes | None) -> float:
+    """Of a row in a rank's memory: its bins, label, weight and node, and for each class gradient, margin and score."""
+    outputs = 1 if classes is None or len(classes.values) < 3 else len(classes.values)
+    return width * (1 if bins <= 256 else 2) + 16 + 20 * outputs
 
 
 def _key(estimator: Any, view: View, validation: Any) -> str:

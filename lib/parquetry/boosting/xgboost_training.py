@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,16 @@ from xgboost import collective
 from xgboost.tracker import RabitTracker
 
 from parquetry.boosting.checkpoints import Checkpoint
-from parquetry.boosting.queries import query_weights
+from parquetry.boosting.queries import Parts, part_of, query_weights, whole_queries
 from parquetry.classical.tree_bins import Float32Array
-from parquetry.errors import GangLost
+from parquetry.errors import BadParameter, GangLost
 
 if TYPE_CHECKING:
     from parquetry.boosting.child import Rank
 
-_COLLECTIVE_SECONDS = 300  # that a rank waits for another inside a round
+_ALLREDUCE_SECONDS = 300  # that a rank waits for another inside a round
+_GOODBYE_SECONDS = 60
+_COLLECTIVE = "/collective/"  # where XGBoost's source has what ranks tell each other
 LEARNED = ("_Booster", "n_classes_", "objective", "evals_result_")
 
 
@@ -50,6 +52,8 @@ class Train:
         A target that the estimator's own ``fit`` may look at: each class once.
     key : str
         What tells this fit from others, for its checkpoints.
+    queries : dict of str to dict
+        For rankers: the last query id of each block of each share.
     """
 
     estimator: Any
@@ -59,11 +63,14 @@ class Train:
     categories: dict[int, pa.Array]
     labels: Any
     key: str
+    queries: dict[str, dict[int, int]]
 
     def __call__(self, rank: Rank) -> dict[str, Any] | None:
         with xgb.config_context(verbosity=0):
             reference = self._reference(rank)
             train = self._matrix(rank, "train", reference)
+            if self.estimator.feature_weights is not None:
+                train.set_info(feature_weights=self.estimator.feature_weights)
             valid = self._matrix(rank, "validation", train) if rank.has("validation") else None
         with self._together(rank):
             fitted = self._fitted(rank, train, valid)
@@ -73,7 +80,8 @@ class Train:
         estimator = self.estimator
         checkpoint = Checkpoint.of(rank, self.key)
         model, done, before = self._resumed(rank, checkpoint)
-        estimator.callbacks = [*(estimator.callbacks or []), _Rounds(rank, checkpoint, done, before)]
+        if not isinstance(estimator, xgb.XGBRFClassifier | xgb.XGBRFRegressor):  # forests take one round, and none
+            estimator.callbacks = [*(estimator.callbacks or []), _Rounds(rank, checkpoint, done, before)]
         estimator.n_jobs = rank.threads
         if done:
             estimator.n_estimators = estimator.get_num_boosting_rounds() - done
@@ -107,26 +115,36 @@ class Train:
 
     @contextlib.contextmanager
     def _together(self, rank: Rank) -> Iterator[None]:
-        if rank.world == 1:
+        tracker = self._joined(rank) if rank.world > 1 else None
+        try:
             yield
-            return
+        except xgb.core.XGBoostError as error:
+            if _COLLECTIVE in str(error):
+                raise GangLost(_first_line(error)) from error
+            raise BadParameter(
+                f"{type(self.estimator).__name__}: {_first_line(error)}", fix="Change the parameter, or mend the data."
+            ) from error
+        # Not after an error: it would wait for ranks that wait for this one. The process ends instead.
+        if rank.world > 1:
+            collective.finalize()
+        if tracker is not None:
+            tracker.wait_for(timeout=_GOODBYE_SECONDS)
+
+    def _joined(self, rank: Rank) -> Any:
+        """Meet the other ranks; gives rank 0's tracker."""
         tracker = None
         if rank.rank == 0:
             tracker = RabitTracker(n_workers=rank.world, host_ip=rank.host, sortby="task")
             tracker.start()
         told = rank.all_gather(json.dumps(tracker.worker_args()) if tracker is not None else "")[0]
-        arguments = json.loads(told)
         try:
-            with collective.CommunicatorContext(
-                **arguments, dmlc_task_id=f"{rank.rank:08d}", dmlc_timeout=_COLLECTIVE_SECONDS
-            ):
-                if collective.get_rank() != rank.rank:
-                    raise GangLost(f"XGBoost numbers rank {rank.rank} as {collective.get_rank()}.")
-                yield
+            with xgb.config_context(verbosity=0):
+                collective.init(**json.loads(told), dmlc_task_id=f"{rank.rank:08d}", dmlc_timeout=_ALLREDUCE_SECONDS)
         except xgb.core.XGBoostError as error:
             raise GangLost(_first_line(error)) from error
-        if tracker is not None:
-            tracker.wait_for(timeout=60)
+        if collective.get_rank() != rank.rank:
+            raise GangLost(f"XGBoost numbers rank {rank.rank} as {collective.get_rank()}.")
+        return tracker
 
     def _reference(self, rank: Rank) -> Any:
         """A matrix of nothing but the points, from which the others take their cuts."""
@@ -180,7 +198,7 @@ class _Shards(xgb.DataIter):
         super().__init__()
 
     def reset(self) -> None:
-        self._batches = rows_of(self._rank, self._name)
+        self._batches = rows_of(self._rank, self._name, self._train.queries.get(self._name))
 
     def next(self, input_data: Any) -> bool:
         batch = next(self._batches, None)
@@ -193,68 +211,31 @@ class _Shards(xgb.DataIter):
         return True
 
 
-def rows_of(rank: Rank, name: str) -> Iterator[dict[str, Any]]:
+def rows_of(rank: Rank, name: str, queries: dict[int, int] | None) -> Iterator[dict[str, Any]]:
     """What XGBoost takes of each batch: ``data``, ``label``, ``weight``, ``qid``."""
-    # A rank without a block of its own (few validation blocks) takes its share of the rows of each.
-    sliced = not all(rank.blocks_of_each(name))
-    batches = (_taken(b, rank if sliced else None) for b in rank.batches(name, of_all=sliced))
-    if rank.view(name).group is None:
-        yield from (_named(*parts) for parts in batches)
+    if queries is not None:
+        for x, y, w, g in whole_queries(rank, name, queries, _taken):
+            starts = np.flatnonzero(np.append(True, g[1:] != g[:-1]))
+            yield _named(x, y, query_weights(w, starts)) | {"qid": np.unique(g, return_inverse=True)[1]}
         return
-    for x, y, w, g in whole_groups(batches):
-        starts = np.flatnonzero(np.append(True, g[1:] != g[:-1]))
-        yield _named(x, y, query_weights(w, starts)) | {"qid": np.unique(g, return_inverse=True)[1]}
+    if all(rank.blocks_of_each(name)):
+        yield from (_named(*_taken(batch)) for batch in rank.batches(name))
+        return
+    # Few validation blocks: each rank takes its share of the rows of every batch.
+    for batch in rank.batches(name, of_all=True):
+        n = batch.num_rows
+        start, end = n * rank.rank // rank.world, n * (rank.rank + 1) // rank.world
+        if start < end:
+            yield _named(*part_of(_taken(batch), slice(start, end)))
 
 
-def _taken(batch: Any, rank: Rank | None) -> tuple[Any, Any, Any, Any]:
-    n = batch.num_rows
-    chosen = slice(0, n) if rank is None else slice(n * rank.rank // rank.world, n * (rank.rank + 1) // rank.world)
-    y = batch.arrays["y"][:, chosen]
-    weights, groups = batch.weights, batch.arrays.get("g")
-    return (
-        batch.matrix[chosen],
-        y[0] if len(y) == 1 else y.T,
-        None if weights is None else weights[chosen],
-        None if groups is None else groups[chosen],
-    )
+def _taken(batch: Any) -> Parts:
+    y = batch.arrays["y"]
+    return batch.matrix, y[0] if len(y) == 1 else y.T, batch.weights, batch.arrays.get("g")
 
 
 def _named(x: Any, y: Any, w: Any, _: Any = None) -> dict[str, Any]:
     return {"data": x, "label": y} | ({} if w is None else {"weight": w})
-
-
-def whole_groups(batches: Iterable[tuple[Any, Any, Any, Any]]) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """The same rows cut anew, so that no query's rows fall into two batches."""
-    held: list[tuple[Any, Any, Any, Any]] = []
-    for parts in batches:
-        g = parts[3]
-        changes = np.flatnonzero(g[1:] != g[:-1]) + 1
-        if held and g[0] != held[-1][3][-1]:
-            yield _stacked(held)
-            held = []
-        last = int(changes[-1]) if len(changes) else 0
-        if last:
-            yield _stacked([*held, _part(parts, slice(0, last))])
-            held = []
-        held.append(_part(parts, slice(last, len(g)), copied=True))
-    if held:
-        yield _stacked(held)
-
-
-def _part(parts: tuple[Any, Any, Any, Any], rows: slice, *, copied: bool = False) -> tuple[Any, Any, Any, Any]:
-    x, y, w, g = (None if p is None else p[rows].copy() if copied else p[rows] for p in parts)
-    return x, y, w, g
-
-
-def _stacked(parts: list[tuple[Any, Any, Any, Any]]) -> tuple[Any, Any, Any, Any]:
-    if len(parts) == 1:
-        return parts[0]
-    from scipy import sparse
-
-    xs = [p[0] for p in parts]
-    x = sparse.vstack(xs).tocsr() if hasattr(xs[0], "tocsr") else np.concatenate(xs)
-    y, w, g = (None if parts[0][i] is None else np.concatenate([p[i] for p in parts]) for i in (1, 2, 3))
-    return x, y, w, g
 
 
 class _Rounds(xgb.callback.TrainingCallback):

@@ -177,15 +177,21 @@ class DaskEngine(Engine):
             while left:
                 with suppress(TimeoutError):
                     wait(left, timeout=_LOOK_SECONDS, return_when="FIRST_COMPLETED")
-                failed = [f for f in left if f.status in ("error", "cancelled", "lost")]
-                if failed:
-                    self._result(failed[0], label)
+                self._check_members(left, label)
                 left = [f for f in left if f.status != "finished"]
                 self._check_workers({rank: workers[rank] for rank, f in enumerate(futures) if f in left}, label)
         except BaseException:
             # The others wait for a member that has ended: they are not waited for.
             self.client.cancel(left)
             raise
+
+    def _check_members(self, futures: list[Any], label: str) -> None:
+        """Raise the error of a member that has failed."""
+        for future in futures:
+            if future.status == "error":
+                self._result(future, label)
+            if future.status in ("cancelled", "lost"):
+                raise EngineLost(f"{label}: the gang was canceled.", why="The cluster was closed, or lost it.")
 
     def _check_workers(self, of_members: dict[int, str], label: str) -> None:
         """Raise EngineLost where the worker of a member is gone: its task would wait for it without end."""
