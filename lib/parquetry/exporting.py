@@ -7,7 +7,6 @@ Conversion is skl2onnx's, with our own converters where it has none or rounds mo
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,6 @@ _SKL2ONNX_ERRORS = (
     LookupError,
     AttributeError,
 )
-_BOOSTED = {"catboost": "parquetry.boosting.catboost_onnx", "lightgbm": "parquetry.boosting.lightgbm_onnx"}
 _WAY_OUT = "Use a step that has an ONNX form, or save with onnx='skip' to keep the scikit-learn file alone."
 
 
@@ -108,6 +106,7 @@ def _converted(model: Any, steps: list[tuple[str, Any]], types: dict[str, str]) 
     from sklearn.pipeline import Pipeline
 
     from parquetry import onnx_boosters
+    from parquetry.onnx_converters import CONVERTERS
     from parquetry.onnx_graph import UnsupportedStepError
 
     for i, (path, step) in enumerate(steps):
@@ -118,7 +117,6 @@ def _converted(model: Any, steps: list[tuple[str, Any]], types: dict[str, str]) 
     onnx_boosters.register([step for _, step in steps])
     chain = chain_of(steps, len(types))
     leaves = [leaf for path, step in chain for leaf in leaves_of(step, path)]
-    converters = _converters([leaf for _, leaf in leaves])
     last = chain[-1][1]
     try:
         proto: ModelProto = convert_sklearn(
@@ -127,8 +125,8 @@ def _converted(model: Any, steps: list[tuple[str, Any]], types: dict[str, str]) 
             initial_types=_initial_types(types),
             target_opset=onnx_boosters.opsets(target_opset(), last),
             options={id(last): {"zipmap": False}} if is_classifier(last) else None,
-            custom_shape_calculators={kind: shape for kind, (shape, _) in converters.items()},
-            custom_conversion_functions={kind: convert for kind, (_, convert) in converters.items()},
+            custom_shape_calculators={kind: shape for kind, (shape, _) in CONVERTERS.items()},
+            custom_conversion_functions={kind: convert for kind, (_, convert) in CONVERTERS.items()},
         )
     except UnsupportedStepError as error:
         path = next((p for p, leaf in leaves if leaf is error.estimator), type(error.estimator).__name__)
@@ -142,17 +140,6 @@ def _converted(model: Any, steps: list[tuple[str, Any]], types: dict[str, str]) 
         raise _refused(path, leaf, f"skl2onnx says: {type(error).__name__}: {first_line}") from error
     polish(proto, types, last)
     return proto
-
-
-def _converters(leaves: list[Any]) -> dict[type, Any]:
-    """Our own converters, and those of the packages of boosted trees that are among the steps."""
-    from parquetry.onnx_converters import CONVERTERS
-
-    found = dict(CONVERTERS)
-    packages = {type(leaf).__module__.partition(".")[0] for leaf in leaves}
-    for package in sorted(packages & _BOOSTED.keys()):
-        found |= importlib.import_module(_BOOSTED[package]).CONVERTERS
-    return found
 
 
 def _initial_types(types: dict[str, str]) -> list[tuple[str, Any]]:

@@ -211,8 +211,26 @@ def test_a_lost_gang_goes_on_from_its_checkpoint(local, data, frame, tmp_path: P
     np.testing.assert_allclose(model.predict(frame[PLAIN]), whole.predict(frame[PLAIN]), rtol=1e-9)
     assert not (tmp_path / "trees").exists()
     (tmp_path / "calls").write_text("0")
-    with pytest.raises(GangLost, match="rank 0 of 2 ended with code 9"):
+    with pytest.raises(GangLost, match=r"(rank 0 of 2 ended with code 9|Rank 0 has ended)"):
         pqy.fit(LGBMRegressor(**SMALL, metric=breaks), train, gang=2, **given)
+
+
+@pytest.mark.timeout(60)
+def test_a_rank_that_dies_leaves_nobody_waiting_inside_lightgbm(local, dask_engine, spark_engine, data, frame):
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    last = float(frame.y.iloc[-1])
+
+    def dies(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+        import os
+        import signal
+
+        if y_pred.any() and abs(y_true[-1] - last) < 1e-3:  # the last rank, in its second round
+            os.kill(os.getpid(), signal.SIGKILL)
+        return squares(y_true, y_pred)
+
+    for engine in (local, dask_engine, spark_engine):
+        with pytest.raises(GangLost, match=r"(signal 9|is gone|broke off)"):
+            pqy.fit(LGBMRegressor(**SMALL, objective=dies), data, target="y", features=PLAIN, engine=engine, gang=2)
 
 
 @pytest.mark.parametrize(

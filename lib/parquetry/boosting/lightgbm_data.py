@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lightgbm.basic import _LIB, ZERO_THRESHOLD, Dataset, _c_str, _param_dict_to_str, _safe_call
+from lightgbm.basic import ZERO_THRESHOLD, Dataset, _c_str, _param_dict_to_str, _safe_call
+from lightgbm.libpath import _LIB
 
 from parquetry.classical.folds import _starts_by_row
 from parquetry.reading import BATCH_MULTIPLE
@@ -62,7 +63,7 @@ class BinSample(Reduction[list[Any], bytes]):
     def __init__(self, view: View, chosen: IntArray | None, params: Params) -> None:
         self.rows, self.width, self.params = view.dataset.num_rows, view.width, dict(params)
         self.chosen = chosen
-        self.starts = None if chosen is None else _starts_by_row(view)
+        self.starts: dict[int, IntArray] = {} if chosen is None else _starts_by_row(view)
 
     def partial(self, batch: Any) -> list[Any]:
         if self.chosen is None:

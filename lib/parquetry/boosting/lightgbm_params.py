@@ -98,7 +98,7 @@ def check_values(estimator: Any, params: Mapping[str, Any], width: int, classes:
     rng = np.random.default_rng(0)
     params = {**params, "verbosity": -1, "num_threads": 1}
     try:
-        label = np.arange(_TINY) % max(classes, 2)
+        label: Any = np.arange(_TINY) % max(classes, 2)
         group = [_TINY] if "Ranker" in who else None
         # Some objectives take no zero: of the trial's labels none is.
         label = label if classes or group else label + 1.0

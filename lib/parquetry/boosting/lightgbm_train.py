@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightgbm import early_stopping, record_evaluation
-from lightgbm.basic import _LIB, Booster, Dataset, EvalResult, LightGBMError, _c_str, _InnerPredictor, _safe_call
+from lightgbm.basic import Booster, Dataset, EvalResult, LightGBMError, _c_str, _InnerPredictor, _safe_call
 from lightgbm.callback import CallbackEnv, EarlyStopException
+from lightgbm.libpath import _LIB
 
 from parquetry.boosting.checkpoints import Checkpoint
 from parquetry.boosting.lightgbm_data import Rows, complete, streamed
@@ -381,8 +382,8 @@ def _told(rank: Rank, *, needed: bool) -> Iterator[Tell]:
         return
     address = _address(rank.host)
     if rank.rank:
-        place, port, key = rank.all_gather("")[0].split()
-        with Client((place, int(port)), authkey=bytes.fromhex(key)) as line:
+        place, port, told = rank.all_gather("")[0].split()
+        with Client((place, int(port)), authkey=bytes.fromhex(told)) as line:
             yield lambda _: _heard(line)
         return
     key = os.urandom(16)

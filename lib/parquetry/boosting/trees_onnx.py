@@ -111,5 +111,5 @@ def give_classes(graph: Graph, probabilities: str) -> None:
 
 def sigmoid(graph: Graph, x: str, slope: float = 1.0) -> str:
     """``1 / (1 + exp(-slope x))``."""
-    scaled = x if slope == 1.0 else graph.node("Mul", x, graph.constant(np.float32([slope])))
+    scaled = x if slope == 1.0 else graph.node("Mul", x, graph.constant(np.array([slope], dtype=np.float32)))
     return graph.node("Sigmoid", scaled)
