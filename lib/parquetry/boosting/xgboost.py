@@ -64,8 +64,10 @@ def fit_xgboost(estimator: Any, view: View, fitting: Any) -> Generator[list[Any]
     """
     who = type(estimator).__name__
     _check_parameters(estimator, view, fitting)
+    _tried(estimator, *_plain_example(estimator, view), view, fitting.options.validation is not None)
     own_way = _not_by_histograms(estimator)
     if own_way:
+        fitting.options.check_used(f"{who} with {own_way.split(' ')[0]}")
         return (yield from fitting.gather(estimator, view, own_way))
     categories = yield from _categories(estimator, view)
     if not categories:
@@ -244,15 +246,36 @@ def _example(view: View, categories: dict[int, Any], classes: Classes | None, sk
             columns[name] = pd.Categorical.from_codes(np.zeros(rows, dtype=int), categories=pd.Index(values))
             continue
         kind = _kind(view, i) if head is None else head.dtypes.iloc[i]
-        if not isinstance(kind, np.dtype) or kind.kind not in "iufb" or (kind.kind in "iub" and sketch[i].missing):
+        gaps = head is None and sketch[i].missing and _has_nulls(view, i)
+        if not isinstance(kind, np.dtype) or kind.kind not in "iufb" or (kind.kind in "iub" and gaps):
             kind = np.dtype(np.float64)
         columns[name] = np.zeros(rows, dtype=kind)
     return pd.DataFrame(columns), labels
 
 
+def _plain_example(estimator: Any, view: View) -> tuple[Any, Any]:
+    """The same before anything has been read: numbers alone, and two classes (three for many)."""
+    import pandas as pd
+
+    classes = 3 if str(estimator.objective).startswith("multi:") else 2
+    x = np.zeros((6, view.width), dtype=np.float32)
+    labels: Any = np.linspace(0.1, 1.0, 6)
+    if is_classifier(estimator) or view.group is not None:
+        labels = np.arange(6) % classes
+    if len(view.target) > 1:
+        labels = np.stack([labels] * len(view.target)).T
+    return (x if view.names is None else pd.DataFrame(x, columns=list(view.names))), labels
+
+
 def _kind(view: View, i: int) -> Any:
     stored = view.dataset.full_schema.field(view.features[i]).type
     return pa.array([], stored).to_pandas().dtype
+
+
+def _has_nulls(view: View, i: int) -> bool:
+    """Whether pandas would read a column of whole numbers as floats; what the file does not tell counts as yes."""
+    stats = view.dataset.footer.stats.get(view.features[i])
+    return stats is None or stats.nulls is None or stats.nulls > 0
 
 
 # --- passes -------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _ALLREDUCE_SECONDS = 300  # that a rank waits for another inside a round
 _GOODBYE_SECONDS = 60
 _COLLECTIVE = "/collective/"  # where XGBoost's source has what ranks tell each other
+_HISTORY = "parquetry_history"
 LEARNED = ("_Booster", "n_classes_", "objective", "evals_result_")
 
 
@@ -66,19 +67,23 @@ class Train:
     queries: dict[str, dict[int, int]]
 
     def __call__(self, rank: Rank) -> dict[str, Any] | None:
-        with xgb.config_context(verbosity=0):
+        with xgb.config_context(verbosity=0), self._telling():
             reference = self._reference(rank)
             train = self._matrix(rank, "train", reference)
             if self.estimator.feature_weights is not None:
                 train.set_info(feature_weights=self.estimator.feature_weights)
             valid = self._matrix(rank, "validation", train) if rank.has("validation") else None
-        with self._together(rank):
-            fitted = self._fitted(rank, train, valid)
-        return {k: v for k, v in vars(fitted).items() if k in LEARNED} if rank.rank == 0 else None
-
-    def _fitted(self, rank: Rank, train: Any, valid: Any) -> Any:
-        estimator = self.estimator
         checkpoint = Checkpoint.of(rank, self.key)
+        with self._together(rank), self._telling():
+            fitted = self._fitted(rank, train, valid, checkpoint)
+        if rank.rank > 0:
+            return None
+        if checkpoint is not None:
+            checkpoint.remove()
+        return {name: value for name, value in vars(fitted).items() if name in LEARNED}
+
+    def _fitted(self, rank: Rank, train: Any, valid: Any, checkpoint: Checkpoint | None) -> Any:
+        estimator = self.estimator
         model, done, before = self._resumed(rank, checkpoint)
         if not isinstance(estimator, xgb.XGBRFClassifier | xgb.XGBRFRegressor):  # forests take one round, and none
             estimator.callbacks = [*(estimator.callbacks or []), _Rounds(rank, checkpoint, done, before)]
@@ -97,7 +102,7 @@ class Train:
             if valid is not None:
                 arguments["eval_group"] = [[len(x)]]
         estimator.fit(x, self.labels, **arguments)
-        estimator._Booster.set_attr(**dict.fromkeys(("parquetry_key", "parquetry_history")))
+        estimator._Booster.set_attr(**{_HISTORY: None})
         if before:
             estimator.evals_result_ = joined(before, getattr(estimator, "evals_result_", {}))
         return estimator
@@ -111,11 +116,21 @@ class Train:
         if not told:
             return None, 0, {}
         model = xgb.Booster(model_file=bytearray(base64.b64decode(told)))
-        return model, model.num_boosted_rounds(), json.loads(model.attr("parquetry_history") or "{}")
+        return model, model.num_boosted_rounds(), json.loads(model.attr(_HISTORY) or "{}")
 
     @contextlib.contextmanager
     def _together(self, rank: Rank) -> Iterator[None]:
         tracker = self._joined(rank) if rank.world > 1 else None
+        yield
+        # Not after an error: it would wait for ranks that wait for this one. The process ends instead.
+        if rank.world > 1:
+            collective.finalize()
+        if tracker is not None:
+            tracker.wait_for(timeout=_GOODBYE_SECONDS)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """XGBoost's errors as typed ones: of its collective where another rank is gone, else of what it was given."""
         try:
             yield
         except xgb.core.XGBoostError as error:
@@ -124,11 +139,6 @@ class Train:
             raise BadParameter(
                 f"{type(self.estimator).__name__}: {_first_line(error)}", fix="Change the parameter, or mend the data."
             ) from error
-        # Not after an error: it would wait for ranks that wait for this one. The process ends instead.
-        if rank.world > 1:
-            collective.finalize()
-        if tracker is not None:
-            tracker.wait_for(timeout=_GOODBYE_SECONDS)
 
     def _joined(self, rank: Rank) -> Any:
         """Meet the other ranks; gives rank 0's tracker."""
@@ -137,11 +147,8 @@ class Train:
             tracker = RabitTracker(n_workers=rank.world, host_ip=rank.host, sortby="task")
             tracker.start()
         told = rank.all_gather(json.dumps(tracker.worker_args()) if tracker is not None else "")[0]
-        try:
-            with xgb.config_context(verbosity=0):
-                collective.init(**json.loads(told), dmlc_task_id=f"{rank.rank:08d}", dmlc_timeout=_ALLREDUCE_SECONDS)
-        except xgb.core.XGBoostError as error:
-            raise GangLost(_first_line(error)) from error
+        with xgb.config_context(verbosity=0), self._telling():
+            collective.init(**json.loads(told), dmlc_task_id=f"{rank.rank:08d}", dmlc_timeout=_ALLREDUCE_SECONDS)
         if collective.get_rank() != rank.rank:
             raise GangLost(f"XGBoost numbers rank {rank.rank} as {collective.get_rank()}.")
         return tracker
@@ -249,7 +256,7 @@ class _Rounds(xgb.callback.TrainingCallback):
         self._rank.done(rounds)
         if self._checkpoint is not None and rounds % self._rank.gang.checkpoint_every == 0:
             history = json.dumps(joined(self._before, evals_log))
-            model.set_attr(parquetry_history=history)
+            model.set_attr(**{_HISTORY: history})
             if self._rank.rank == 0:
                 self._checkpoint.write(bytes(model.save_raw()))
         return False

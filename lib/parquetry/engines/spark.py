@@ -256,8 +256,15 @@ class SparkMember:
         """The address under which other members reach this one's machine."""
         from pyspark import BarrierTaskContext
 
-        address = BarrierTaskContext.get().getTaskInfos()[self.rank].address
-        return address.rpartition(":")[0] or address
+        addresses = [info.address for info in BarrierTaskContext.get().getTaskInfos()]
+        hosts = [address.rpartition(":")[0] or address for address in addresses]
+        elsewhere = next((h for h in hosts if h != hosts[self.rank]), None)
+        if elsewhere is None:
+            return hosts[self.rank]
+        # A machine's own name may lead to its loopback: what counts is where the way to another begins.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, 9))
+            return str(probe.getsockname()[0])
 
     def together(self) -> bool:
         """Whether no other member is known to have failed: Spark itself ends all where one has."""
