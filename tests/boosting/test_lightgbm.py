@@ -215,7 +215,6 @@ def test_a_lost_gang_goes_on_from_its_checkpoint(local, data, frame, tmp_path: P
         pqy.fit(LGBMRegressor(**SMALL, metric=breaks), train, gang=2, **given)
 
 
-@pytest.mark.timeout(60)
 def test_a_rank_that_dies_leaves_nobody_waiting_inside_lightgbm(local, dask_engine, spark_engine, data, frame):
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     last = float(frame.y.iloc[-1])
