@@ -101,6 +101,15 @@ def test_one_rank_is_lightgbms_own_fit_to_the_last_bit(local, data, frame, kind,
     assert "world=1" in model.fit_report_["steps"][0]["why"]
 
 
+def test_the_bins_of_a_split_are_based_on_lightgbms_own_draw(local, data):
+    train, _ = data.split(test=0.4, seed=3)
+    options = {**SMALL, "subsample_for_bin": 300}
+    model = pqy.fit(LGBMRegressor(**options), train, target="y", features=PLAIN, engine=local, gang=1)
+    seen = train.to_pandas()
+    assert len(seen) > 600
+    assert text_of(model) == text_of(LGBMRegressor(**options, **EQUAL).fit(seen[PLAIN], seen.y))
+
+
 def test_sparse_x_and_early_stopping_are_lightgbms_own(local, data, frame):
     words = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["word", "few"]), remainder="passthrough")
     fitted = pqy.fit(
@@ -246,6 +255,7 @@ def test_a_rank_that_dies_leaves_nobody_waiting_inside_lightgbm(local, dask_engi
         ({"early_stopping_rounds": 3}, BadParameter, "Pass validation="),
         ({"n_estimators": 0}, BadParameter, "grows no tree"),
         ({"n_jobs": -1}, BadParameter, "how many threads"),
+        ({"num_threads": 0}, BadParameter, "how many threads"),
     ],
 )
 def test_bad_parameters_are_told_before_any_work(local, data, options, error, message):
@@ -278,6 +288,9 @@ def test_bad_rows_are_told_with_their_place(local, frame, write_parquet):
             target="query",
             validation=pqy.open_dataset(write_parquet(bad.assign(query=99), "strange")),
         )
+    odd = pqy.open_dataset(write_parquet(bad.rename(columns={"a": "a[0]"}), "odd"))
+    with pytest.raises(BadParameter, match="special JSON characters"):
+        pqy.fit(LGBMRegressor(), odd, target="w", features=["a[0]"], engine=local, gang=1)
     with pytest.raises(BadParameter, match=r"refuses: .*label"):
         fit(LGBMRegressor(objective="poisson"), target="a", features=["b", "c"])
 

@@ -101,7 +101,7 @@ def fit_lightgbm(estimator: Any, view: View, fitting: Fitting) -> Asking:
             training,
             views,
             gang,
-            threads=estimator.n_jobs or 1,
+            threads=_threads(estimator) or 1,
             needs=seen.dataset.num_rows * _row_bytes(seen, plan),
             memory=max(1, int(fitting.memory - held)),
         )
@@ -118,13 +118,18 @@ def _check(estimator: Any, view: View, fitting: Fitting) -> None:
         raise BadParameter(f"{who} takes one target, not {len(view.target)}.", fix="Pass target='column'.")
     if isinstance(estimator, LGBMRanker) and fitting.options.take("group") is None:
         raise BadParameter(f"{who} ranks within queries.", fix="Pass group='column of query ids'.")
-    threads = estimator.n_jobs
+    threads = _threads(estimator)
     if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
         raise BadParameter(
             f"{who}: n_jobs={threads!r} does not say how many threads each rank uses.",
             why="The model must not depend on the cores of a machine.",
             fix="Pass a number from 1 on, or None for one.",
         )
+
+
+def _threads(estimator: Any) -> Any:
+    """``n_jobs``, under whatever name."""
+    return parameters.value(estimator.get_params(), "num_threads")
 
 
 def _with_target(
@@ -190,7 +195,7 @@ def _planned(
         params.setdefault("force_col_wise", True)
     params = parameters.category_columns(who, params, view.names, view.width, list(categories))
     n_classes = 0 if classes is None else len(classes.values)
-    parameters.check_values(estimator, params, view.width, n_classes)
+    parameters.check_values(estimator, params, view.names, view.width, n_classes)
     rounds = int(parameters.value(params, "num_iterations", estimator.n_estimators))
     if rounds < 1:
         raise BadParameter(f"{who}: n_estimators={rounds} grows no tree.", fix="Pass 1 or more.")
@@ -204,7 +209,7 @@ def _planned(
     return Training(
         who,
         b"",
-        {**parameters.without(params, "early_stopping_round", "num_iterations"), "num_iterations": rounds},
+        {**parameters.without(params, "num_iterations"), "num_iterations": rounds},
         rounds,
         view.names,
         [values.to_pylist() for values in categories.values()],

@@ -38,7 +38,7 @@ _METRICS = (
     "kullback_leibler",
 )
 _NO_METRIC = ("", "none", "null", "custom", "na")
-_TINY = 64  # rows of a trial
+_TINY, _WIDE = 64, 256  # rows of a trial, and its columns that hold anything
 
 
 def value(params: Mapping[str, Any], name: str, default: Any = None) -> Any:
@@ -86,7 +86,9 @@ def check_names(estimator: Any) -> None:
         )
 
 
-def check_values(estimator: Any, params: Mapping[str, Any], width: int, classes: int) -> None:
+def check_values(
+    estimator: Any, params: Mapping[str, Any], names: Sequence[str] | None, width: int, classes: int
+) -> None:
     """Let LightGBM itself look at the values, on a few made-up rows.
 
     Raises
@@ -102,7 +104,13 @@ def check_values(estimator: Any, params: Mapping[str, Any], width: int, classes:
         group = [_TINY] if "Ranker" in who else None
         # Some objectives take no zero: of the trial's labels none is.
         label = label if classes or group else label + 1.0
-        data = Dataset(rng.normal(size=(_TINY, width)), label=label, group=group, params=dict(params))
+        data = Dataset(
+            _made_up(rng, width),
+            label=label,
+            group=group,
+            params=dict(params),
+            feature_name="auto" if names is None else list(names),
+        )
         Booster(params=params, train_set=data)
     except (LightGBMError, ValueError, TypeError) as error:
         raise refused(who, error) from error
@@ -146,6 +154,16 @@ def category_columns(
         found.add(number)
     rest = without(params, "categorical_feature")
     return {**rest, "categorical_column": sorted(found)} if found else rest
+
+
+def _made_up(rng: np.random.Generator, width: int) -> Any:
+    """A few rows; of many columns most are zero."""
+    if width <= _WIDE:
+        return rng.normal(size=(_TINY, width))
+    from scipy import sparse
+
+    first = sparse.csr_matrix(rng.normal(size=(_TINY, _WIDE)))
+    return sparse.hstack([first, sparse.csr_matrix((_TINY, width - _WIDE))]).tocsr()
 
 
 def _is_metric(name: str, params: Mapping[str, Any], data: Dataset) -> bool:

@@ -29,7 +29,7 @@ from lightgbm.libpath import _LIB
 
 from parquetry.boosting.checkpoints import Checkpoint
 from parquetry.boosting.lightgbm_data import Rows, complete, streamed
-from parquetry.boosting.lightgbm_params import refused
+from parquetry.boosting.lightgbm_params import refused, value, without
 from parquetry.boosting.queries import Parts, whole_queries
 from parquetry.errors import EngineLost
 from parquetry.rows import combined_mask
@@ -115,8 +115,9 @@ class Training:
     def __call__(self, rank: Rank) -> Trained | str:
         params = {**self.params, "num_threads": rank.threads}
         if rank.world > 1:
-            params |= {"num_machines": rank.world, "pre_partition": True}
-            params.setdefault("tree_learner", "data")
+            learner = value(params, "tree_learner", "serial")
+            params = without(params, "tree_learner") | {"num_machines": rank.world, "pre_partition": True}
+            params["tree_learner"] = "data" if learner == "serial" else learner
         checkpoint = Checkpoint.of(rank, self.key)
         try:
             kept = _resumed(rank, checkpoint)
