@@ -69,7 +69,7 @@ def _register_own(step: Any) -> None:
         update_registered_converter(type(step), name, shapes, convert, options=options, parser=parser, overwrite=True)
 
 
-def _two_outputs(scope: Any, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
+def _two_outputs(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:  # noqa: ARG001
     """Labels and probabilities: skl2onnx sees a classifier only where scikit-learn's mixin is."""
     from skl2onnx import get_model_alias
     from skl2onnx.common.data_types import FloatTensorType, Int64TensorType

@@ -70,7 +70,8 @@ class LightGBMDask(_OnEngine):
         import dask.dataframe as dd
         from lightgbm import DaskLGBMClassifier
 
-        frame = dd.read_parquet(path, columns=[*self.data.features, self.data.label])
+        # Left lazy, the label's column has fewer partitions than the features, and LightGBM stops.
+        frame = dd.read_parquet(path, columns=[*self.data.features, self.data.label]).persist()
         estimator = DaskLGBMClassifier(
             client=self.engine.client,
             n_estimators=ROUNDS_BOOSTED,
