@@ -76,8 +76,8 @@ class Entry:
         Whether a float matrix gives the same results as a frame of numbers.
     single_node : str, default ""
         The parameters with which it falls back to a single node.
-    placement : {"distributed", "sequential"}, default "distributed"
-        Where it runs: over all workers, or on one that streams the blocks in order.
+    placement : {"distributed", "sequential", "single node"}, default "distributed"
+        Where it runs: over all workers, on one that streams the blocks in order, or on one that holds the rows.
     call : callable or None, default None
         ``call(model, method, x)`` in the place of ``model.method(x)`` on a worker, where plain X is not what
         the model takes: columns of text as categories, say.
