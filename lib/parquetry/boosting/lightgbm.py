@@ -34,7 +34,7 @@ from parquetry.classical.row_weights import RowWeights
 from parquetry.dataset import Dataset
 from parquetry.errors import BadParameter, DegenerateColumn
 from parquetry.features.surrogate import require_numbers
-from parquetry.fitting import Asking, Fitting, Pass
+from parquetry.fitting import Asking, Fitting, Pass, together
 from parquetry.foundation.counts import Counts
 from parquetry.registry import fitter
 from parquetry.through import as_given
@@ -80,9 +80,10 @@ def fit_lightgbm(estimator: Any, view: View, fitting: Fitting) -> Asking:
     if parameters.value(estimator.get_params(), "linear_tree"):
         return (yield from fitting.gather(estimator, view, _LINEAR))
     gang, validation = Gang.of(fitting.options.take("gang")), fitting.options.take("validation")
-    view, categories = yield from coded(who, view)
-    require_numbers(estimator, view)
-    seen, classes, queries = yield from _with_target(estimator, view)
+    # Categories and the target are told by one read.
+    found = yield from together([coded(who, view), _with_target(estimator, view)])
+    (codes, categories), (roles, classes, queries) = found
+    seen = replace(codes, target_step=roles.target_step, weight_step=roles.weight_step)
     plan = _planned(estimator, seen, categories, classes, gang, validation)
     views = {"train": seen}
     if queries:
@@ -118,6 +119,12 @@ def _check(estimator: Any, view: View, fitting: Fitting) -> None:
         raise BadParameter(f"{who} takes one target, not {len(view.target)}.", fix="Pass target='column'.")
     if isinstance(estimator, LGBMRanker) and fitting.options.take("group") is None:
         raise BadParameter(f"{who} ranks within queries.", fix="Pass group='column of query ids'.")
+    for i, name in enumerate(view.features if not view.steps else ()):
+        kind = view.dataset.full_schema.field(name).type
+        if not is_category(kind):
+            require_numbers(estimator, view.select([i]))
+    if view.steps:
+        require_numbers(estimator, view)
     threads = _threads(estimator)
     if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
         raise BadParameter(
