@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import parquetry as pqy
-from parquetry.boosting import Gang
+from parquetry.boosting import Gang, nursery
 from parquetry.boosting.gang import GangWork, dealt
 from parquetry.errors import BadParameter, GangLost, NotEnoughSlots, TaskFailed
 from parquetry.fitting import make_view
@@ -59,8 +59,8 @@ def _sums(rank: Any) -> Any:
     return rank.all_gather(f"{rank.rank} {own}"), rank.threads
 
 
-def test_every_rank_reads_its_rows_and_meets_the_others(engine: Any, view: Any) -> None:
-    outcome = run(engine, view, _sums)
+def test_every_rank_reads_its_rows_and_meets_the_others(local: Any, view: Any) -> None:
+    outcome = run(local, view, _sums)
     (first, threads), second = outcome.results
     assert second == (first, threads)
     assert threads == 1
@@ -79,6 +79,15 @@ def _breaks(rank: Any) -> None:
         print("a last word")
         raise ZeroDivisionError
     rank.all_gather("waits for rank 1")
+
+
+def _needs_more(rank: Any) -> None:
+    import no_such_package  # noqa: F401  # type: ignore[import-not-found]
+
+
+def test_a_package_that_workers_lack_is_named(local: Any, view: Any) -> None:
+    with pytest.raises(TaskFailed, match=r"The workers have no module 'no_such_package'.*boosting"):
+        run(local, view, _needs_more)
 
 
 def test_the_error_of_the_rank_that_failed_is_told(local: Any, view: Any) -> None:
@@ -104,9 +113,8 @@ def test_a_gang_that_finds_no_room_says_so(dask_engine: Any, view: Any) -> None:
 # --- losses ---------------------------------------------------------------------------------------
 @dataclass
 class _Killed:
-    """Rank 1 ends without a word in round 3: its own process, or the worker that watches over it."""
+    """Rank 1's process ends without a word in round 3."""
 
-    where: str
     once: str = ""
 
     def __call__(self, rank: Any) -> str:
@@ -115,17 +123,17 @@ class _Killed:
             if self.once:
                 Path(self.once).touch()
             time.sleep(0.2)
-            os.kill(os.getppid() if self.where == "worker" else os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
         return rank.all_gather(f"start {rank.start}")[0]
 
 
 def test_a_rank_that_is_killed_ends_the_gang_with_its_name(local: Any, view: Any) -> None:
     with pytest.raises(GangLost, match=r"rank 1 of 2 was killed by signal 9 .* in round 3.*Gang\(retries"):
-        run(local, view, _Killed("rank"))
+        run(local, view, _Killed())
 
 
 def test_a_gang_starts_again_where_it_may(local: Any, view: Any, tmp_path: Path) -> None:
-    outcome = run(local, view, _Killed("rank", str(tmp_path / "once")), retries=1)
+    outcome = run(local, view, _Killed(str(tmp_path / "once")), retries=1)
     assert outcome.results == ["start 1", "start 1"]
     assert outcome.starts == 2
 
@@ -139,6 +147,13 @@ def _falls_silent(rank: Any) -> None:
 def test_a_rank_that_falls_silent_is_taken_for_lost(local: Any, view: Any) -> None:
     with pytest.raises(GangLost, match="rank 1 of 2 gave no sign of life for 2 seconds"):
         run(local, view, _falls_silent, silence=1.6)
+
+
+def test_a_nursery_that_is_gone_is_replaced(local: Any, view: Any) -> None:
+    assert run(local, view, _sums).starts == 1
+    for known in nursery._nurseries.values():
+        known._process.kill()
+    assert run(local, view, _sums).starts == 1
 
 
 def test_no_process_is_left(local: Any, view: Any) -> None:

@@ -91,7 +91,7 @@ CASES = {
     "exact, on one node": (xgb.XGBClassifier(tree_method="exact", **SMALL), "label"),
     "a forest": (xgb.XGBRFClassifier(subsample=1.0, **SMALL), "label"),
     "price": (xgb.XGBRegressor(**SMALL), "price"),
-    "gamma": (xgb.XGBRegressor(objective="reg:gamma", tweedie_variance_power=1.2, **SMALL), "price"),
+    "tweedie": (xgb.XGBRegressor(objective="reg:tweedie", tweedie_variance_power=1.2, **SMALL), "price"),
     "two prices": (xgb.XGBRegressor(**SMALL), ["price", "weight"]),
     "weighted features": (
         xgb.XGBRegressor(feature_weights=[1.0, 1.0, 0.0, 1.0], colsample_bytree=0.5, random_state=1, **SMALL),
@@ -280,7 +280,9 @@ def test_what_a_sparse_x_leaves_out_is_missing(write_parquet: Write, local: Any)
 
 
 def test_it_ends_a_pipeline_and_predicts_on_the_engine(folder: Path, local: Any, tmp_path: Path) -> None:
-    model = fit(make_pipeline(StandardScaler(), xgb.XGBClassifier(**SMALL)), folder, local)
+    last = xgb.XGBClassifier(early_stopping_rounds=2, **SMALL)
+    model = fit(make_pipeline(StandardScaler(), last), folder, local, validation=folder)
+    assert len(model[-1].evals_result_["validation_0"]["logloss"]) == 6
     frame = pqy.open_dataset(folder).to_pandas()
     written = pqy.predict(model, folder, to=tmp_path / "out", method="predict_proba", engine=local).to_pandas()
     np.testing.assert_array_equal(written.to_numpy(dtype=np.float32), model.predict_proba(frame[FEATURES]))
@@ -289,6 +291,11 @@ def test_it_ends_a_pipeline_and_predicts_on_the_engine(folder: Path, local: Any,
 
 
 # --- losses ---------------------------------------------------------------------------------------
+def parent_of(process: int) -> int:
+    """A rank's process was forked by a nursery, which the worker has started."""
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 class Killer:
     """An objective that kills the process of rank 1, or its worker, in the fourth round, once."""
 
@@ -302,7 +309,7 @@ class Killer:
 
             if collective.get_rank() == 1:
                 Path(self.mark).touch()
-                os.kill(os.getpid() if self.where == "rank" else os.getppid(), signal.SIGKILL)
+                os.kill(os.getpid() if self.where == "rank" else parent_of(os.getppid()), signal.SIGKILL)
         return predicted - y, np.ones_like(y)
 
 
@@ -352,6 +359,7 @@ def test_a_lost_rank_is_named(folder: Path, local: Any, tmp_path: Path) -> None:
 # --- bad input ------------------------------------------------------------------------------------
 WRONG = {
     "unknown": (xgb.XGBClassifier(max_dept=3), {}, BadParameter, r"no parameter 'max_dept'.*Did you mean 'max_depth'"),
+    "a native name": (xgb.XGBClassifier(nthread=2), {}, BadParameter, "no parameter 'nthread'.*Did you mean 'n_jobs'"),
     "range": (xgb.XGBClassifier(max_depth=-3), {}, BadParameter, "value -3 for Parameter max_depth"),
     "objective": (xgb.XGBClassifier(objective="binary:bogus"), {}, BadParameter, "Unknown objective function"),
     "no target": (xgb.XGBClassifier(), {"target": None}, BadParameter, "needs a target"),

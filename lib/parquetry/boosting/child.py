@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import cloudpickle
 
-from parquetry.errors import ParquetryError, failed
+from parquetry.errors import ParquetryError, TaskFailed, failed
 
 if TYPE_CHECKING:
     from parquetry.boosting.gang import Gang, Share
@@ -168,5 +168,11 @@ def _run(line: _Line, facts: tuple[int, int, int, str], content: bytes) -> bytes
         return bytes(cloudpickle.dumps(rank.training(rank), protocol=5))
     except ParquetryError:
         raise
+    except ModuleNotFoundError as error:
+        raise TaskFailed(
+            f"The workers have no module {error.name!r}.",
+            why="A rank's training needs it.",
+            fix="Install it on every worker: pip install 'parquetry[boosting]'.",
+        ) from error
     except Exception as error:
         raise failed(error, f"rank {facts[0]}") from error

@@ -41,7 +41,8 @@ class Gang:
         on nothing else of the engine. None takes the engine's parallelism, and no more than there
         are blocks: then engines of another size give another model, and ``fit_report_`` says so.
     silence : float, default 30.0
-        Seconds after which a rank that gives no sign of life is taken for lost.
+        Seconds after which a rank that gives no sign of life is taken for lost. It gives one each second, but
+        while a function of your own (an objective, a metric) holds Python's lock.
     retries : int, default 0
         How often a gang that has lost a rank starts again, from the last checkpoint if there is one.
     checkpoint : str or None, default None

@@ -24,7 +24,8 @@ from typing import Any
 
 _IDLE_SECONDS = 60.0
 _START_SECONDS = 120.0
-_MESSAGE_BYTES = 4096
+_FORK = b"F"
+_SIGNALS = 4096  # that are taken note of at once
 _nurseries: dict[tuple[str, ...], Nursery] = {}
 _lock = threading.Lock()
 
@@ -68,7 +69,7 @@ class Nursery:
     """
 
     def __init__(self, modules: tuple[str, ...]) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (this interpreter, our own module)
                 [sys.executable, "-m", "parquetry.boosting.nursery", str(theirs.fileno()), *modules],
@@ -94,7 +95,7 @@ class Nursery:
         """
         with self._asking, self._answered:
             self._newest = None
-            socket.send_fds(self._socket, [b"fork"], [connection, printed])
+            socket.send_fds(self._socket, [_FORK], [connection, printed])
             self._answered.wait_for(lambda: self._newest is not None or self.gone, _START_SECONDS)
             return self._taken()
 
@@ -104,26 +105,24 @@ class Nursery:
         return self._newest
 
     def _listen(self) -> None:
-        while True:
-            try:
-                message = self._socket.recv(_MESSAGE_BYTES)
-            except OSError:
-                message = b""
-            with self._answered:
-                if not message:
-                    self.gone = True
-                    for born in self._born.values():
-                        born.end(0)
-                    self._answered.notify_all()
-                    break
-                pid, code = json.loads(message)
-                if code is None:
-                    self._newest = self._born[pid] = Born(pid)
-                    self._answered.notify_all()
-                elif pid in self._born:
-                    self._born.pop(pid).end(code)
+        with contextlib.suppress(OSError), self._socket.makefile() as lines:
+            for line in lines:
+                self._hear(*json.loads(line))
+        with self._answered:
+            self.gone = True
+            for born in self._born.values():
+                born.end(0)
+            self._answered.notify_all()
         self._socket.close()
         self._process.wait()
+
+    def _hear(self, pid: int, code: int | None) -> None:
+        with self._answered:
+            if code is None:
+                self._newest = self._born[pid] = Born(pid)
+                self._answered.notify_all()
+            elif pid in self._born:
+                self._born.pop(pid).end(code)
 
 
 def fork(module: str, connection: int, printed: int) -> Born:
@@ -177,10 +176,10 @@ def main(descriptor: int, modules: list[str]) -> None:
     while True:
         ready, _, _ = select.select([control.fileno(), awake], [], [], _IDLE_SECONDS)
         if awake in ready:
-            os.read(awake, _MESSAGE_BYTES)
+            os.read(awake, _SIGNALS)
         _reap(control, children)
         if control.fileno() in ready:
-            message, descriptors, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 2)
+            message, descriptors, _, _ = socket.recv_fds(control, len(_FORK), 2)
             if not message:
                 os._exit(0)
             _fork(control, children, descriptors, [awake, signaled])
@@ -230,7 +229,7 @@ def _reap(control: socket.socket, children: set[int]) -> None:
 
 def _tell(control: socket.socket, pid: int, code: int | None) -> None:
     try:
-        control.send(json.dumps([pid, code]).encode())
+        control.sendall(f"{json.dumps([pid, code])}\n".encode())
     except OSError:
         os._exit(0)
 

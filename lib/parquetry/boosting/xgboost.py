@@ -36,7 +36,9 @@ _EXACT = (
     "XGBoost's own training with our bins; the same bytes on every engine at the same world; "
     "AUC within 0.001 of its own fit"
 )
-_ALIASES = ("eta", "lambda", "alpha", "min_split_loss", "num_boost_round", "seed", "nthread", "num_class")
+_ALIASES = ("eta", "lambda", "alpha", "min_split_loss", "seed")
+_HERE = {"nthread": "n_jobs", "num_boost_round": "n_estimators", "num_rounds": "n_estimators"}
+"""Names of XGBoost's own interface, and what they are called in its scikit-learn one."""
 
 
 def _matrices(model: Any) -> bool:
@@ -164,11 +166,11 @@ def _check_placement(estimator: Any, who: str) -> None:
 def _check_names(estimator: Any, who: str) -> None:
     known = sorted({*estimator.get_params(), *_ALIASES} - set(getattr(estimator, "kwargs", {})))
     for name in getattr(estimator, "kwargs", {}):
-        if name not in _native_names():
+        if name in _HERE or name not in _native_names():
             raise BadParameter(
                 f"{who} has no parameter {name!r}.",
                 why="XGBoost itself would only warn of it.",
-                fix=did_you_mean(name, known),
+                fix=did_you_mean(_HERE.get(name, name), known),
             )
 
 
@@ -188,7 +190,7 @@ def _native_names() -> set[str]:
     for extra in ({}, {"booster": "dart"}, {"tree_method": "hist"}):
         booster = xgb.train(extra, xgb.DMatrix(np.zeros((2, 1)), np.zeros(2)), 1)
         collect(json.loads(booster.save_config()))
-    return names | {"max_leaf_nodes", "rate_drop", "skip_drop", "sample_type", "normalize_type", "one_drop"} | {
+    return names | {"rate_drop", "skip_drop", "sample_type", "normalize_type", "one_drop"} | {
         "tweedie_variance_power", "huber_slope", "quantile_alpha", "lambdarank_pair_method",
         "lambdarank_num_pair_per_sample", "lambdarank_normalization", "lambdarank_score_normalization",
         "lambdarank_unbiased", "lambdarank_bias_norm", "ndcg_exp_gain", "max_cached_hist_node",

@@ -14,7 +14,7 @@ from distributed import Client, Variable, get_client, get_worker
 from parquetry.engines.tasks import Guarded
 from parquetry.errors import EngineLost
 
-_GATHER_SECONDS = 60.0
+_GATHER_SECONDS = 3600.0  # a lost member is noticed at once: this is for one that is slow beyond reason
 _LOOK_SECONDS = 1.0  # after which who waits asks whether the gang is still together
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.2
 
@@ -67,7 +67,7 @@ class DaskMember:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         raise EngineLost(
-            f"Member {self.rank}: member {rank} of the gang did not come within {_GATHER_SECONDS:.0f} seconds.",
+            f"Member {self.rank}: member {rank} of the gang did not come within {_GATHER_SECONDS / 60:.0f} minutes.",
             fix="Look whether its worker is still there.",
         )
 

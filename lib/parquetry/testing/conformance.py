@@ -137,7 +137,10 @@ class EngineConformance:
         size = min(2, engine.parallelism)
         met = engine.gang(_meet_twice, size, label="gang")
         names = [f"member {rank}" for rank in range(size)]
-        assert met == [(rank, names, names[::-1]) for rank in range(size)]
+        assert [parts[:3] for parts in met] == [(rank, names, names[::-1]) for rank in range(size)]
+        for _, _, _, host, together in met:
+            assert host
+            assert together
 
     def test_gang_needs_enough_slots(self, engine: Engine) -> None:
         if not isinstance(engine, SupportsGang):
@@ -232,10 +235,11 @@ def _raise_typed(_: int) -> None:
     raise UnknownColumn("There is no column 'q'.", fix="Name another.")
 
 
-def _meet_twice(member: Member) -> tuple[int, list[str], list[str]]:
+def _meet_twice(member: Member) -> tuple[int, list[str], list[str], str, bool]:
+    together = member.together()
     first = member.all_gather(f"member {member.rank}")
     second = member.all_gather(first[-1 - member.rank])
-    return member.rank, first, second
+    return member.rank, first, second, member.host, together
 
 
 if __name__ == "__main__":
