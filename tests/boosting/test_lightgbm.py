@@ -22,7 +22,15 @@ from sklearn.preprocessing import OneHotEncoder
 
 import parquetry as pqy
 from parquetry.boosting import Gang
-from parquetry.errors import BadParameter, DegenerateColumn, GangLost, NonFiniteValues, UnknownColumn, WrongColumnType
+from parquetry.errors import (
+    BadParameter,
+    DegenerateColumn,
+    GangLost,
+    NonFiniteValues,
+    TooBigForOneNode,
+    UnknownColumn,
+    WrongColumnType,
+)
 
 SMALL = {"n_estimators": 8, "num_leaves": 7, "verbose": -1}
 EQUAL = {"deterministic": True, "force_col_wise": True, "n_jobs": 1}
@@ -276,6 +284,8 @@ def test_bad_rows_are_told_with_their_place(local, frame, write_parquet):
             target="query",
             validation=pqy.open_dataset(write_parquet(bad.assign(query=99), "strange")),
         )
+    with pytest.raises(TooBigForOneNode, match="each of 2 ranks would hold"):
+        fit(LGBMRegressor(), target="w", memory=1_000)
     odd = pqy.open_dataset(write_parquet(bad.rename(columns={"a": "a[0]"}), "odd"))
     with pytest.raises(BadParameter, match="special JSON characters"):
         pqy.fit(LGBMRegressor(), odd, target="w", features=["a[0]"], engine=local, gang=1)

@@ -76,7 +76,7 @@ def fit_catboost(estimator: Any, view: View, fitting: Fitting) -> Asking:
     yield from _looked_at(estimator, view)
     fitting.report.placement, fitting.report.why = "single-node", WHY
     texts = tuple(i for i, f in enumerate(view.features) if not view.steps and is_category(_type(view, f)))
-    fit = _OwnFit(estimator, texts, view.group is not None, None if extra is None else _Kept.of(_shaped(extra)))
+    fit = CatBoostFit(estimator, texts, view.group is not None, None if extra is None else _Kept.of(_shaped(extra)))
     (fitted,) = yield [Gather(fit, _shaped(view))]
     return fitted
 
@@ -108,7 +108,7 @@ class _Taker:
 
 
 @dataclass(frozen=True, eq=False)
-class _OwnFit:
+class CatBoostFit:
     """CatBoost's own ``fit`` on the worker that has the rows.
 
     Parameters
