@@ -278,7 +278,7 @@ def _summands(model: Any) -> int:
     from parquetry.onnx_steps import predictor
 
     last = predictor(model)
-    trees = getattr(last, "n_estimators", None) or (
+    trees = getattr(last, "n_estimators", getattr(last, "tree_count_", None)) or (
         last.max_iter if type(last).__name__.startswith("HistGradientBoosting") else 0
     )
     if not trees and hasattr(last, "get_booster"):

@@ -6,6 +6,7 @@ same moment (the branches of a ColumnTransformer, say) is answered by one read o
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import time
@@ -442,6 +443,9 @@ def _cloned(estimator: Any) -> Any:
 
     try:
         return clone(estimator)
+    except RuntimeError:
+        # CatBoost's constructor copies lists, which clone takes for a change: a copy of the whole does as well.
+        return copy.deepcopy(estimator)
     except TypeError as error:
         raise StepNotPicklable(
             f"{_class_name(estimator)} cannot be cloned.",

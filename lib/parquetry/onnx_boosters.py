@@ -1,14 +1,17 @@
-"""Converters of boosted models, from onnxmltools; registered with skl2onnx when such a model is exported."""
+"""Converters of boosted models, our own and onnxmltools'; registered with skl2onnx when such a model is exported."""
 
 from __future__ import annotations
 
 import copy
+import importlib
 from typing import Any
 
 from parquetry.errors import missing
 from parquetry.onnx_graph import UnsupportedStepError
 
-_PACKAGES = ("xgboost", "lightgbm")
+_OWN = {"catboost": "parquetry.boosting.catboost_onnx", "lightgbm": "parquetry.boosting.lightgbm_onnx"}
+_OF_CLASSIFIERS: dict[str, Any] = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+_PACKAGES = ("xgboost", "lightgbm", "catboost")
 
 
 def prepared(step: Any) -> Any:
@@ -49,6 +52,33 @@ def register(steps: list[Any]) -> None:
     for step in steps:
         if _package(step) == "xgboost":
             _register_xgboost(step)
+        elif _package(step) in _OWN:
+            _register_own(step)
+
+
+def _register_own(step: Any) -> None:
+    from skl2onnx import update_registered_converter
+    from sklearn.base import is_classifier
+
+    found = importlib.import_module(_OWN[_package(step)]).CONVERTERS.get(type(step))
+    if found is not None:
+        shapes, convert = found
+        options = _OF_CLASSIFIERS if is_classifier(step) else {}
+        name = f"{_package(step)}{type(step).__name__}"
+        parser = _two_outputs if is_classifier(step) else None
+        update_registered_converter(type(step), name, shapes, convert, options=options, parser=parser, overwrite=True)
+
+
+def _two_outputs(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:  # noqa: ARG001
+    """Labels and probabilities: skl2onnx sees a classifier only where scikit-learn's mixin is."""
+    from skl2onnx import get_model_alias
+    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
+
+    operator = scope.declare_local_operator(get_model_alias(type(model)), model)
+    operator.inputs = inputs
+    for name, kind in (("label", Int64TensorType()), ("probabilities", FloatTensorType())):
+        operator.outputs.append(scope.declare_local_variable(name, kind))
+    return operator.outputs
 
 
 def _register_xgboost(step: Any) -> None:
@@ -65,7 +95,7 @@ def _register_xgboost(step: Any) -> None:
         raise missing("onnxmltools", "boosting", "to export a boosted model as ONNX") from error
     kind = type(step)
     if is_classifier(step):
-        options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+        options = _OF_CLASSIFIERS
         shapes = calculate_linear_classifier_output_shapes
     else:
         options, shapes = {}, calculate_linear_regressor_output_shapes

@@ -63,7 +63,11 @@ _MODULES = (
     "parquetry.classical.target",
     "parquetry.classical.trees",
 )
-_OPTIONAL = {"xgboost": "parquetry.boosting.xgboost"}
+_OPTIONAL = {
+    "catboost": "parquetry.boosting.catboost",
+    "lightgbm": "parquetry.boosting.lightgbm",
+    "xgboost": "parquetry.boosting.xgboost",
+}
 """Modules with the Fitters of packages that are extras: loaded when an estimator of theirs comes by."""
 _ENTRIES: dict[type, Entry] = {}
 BAR = r"\|"  # a bar of its own would end a table's cell
@@ -86,8 +90,11 @@ class Entry:
         Whether a float matrix gives the same results as a frame of numbers.
     single_node : str, default ""
         The parameters with which it falls back to a single node.
-    placement : {"distributed", "sequential"}, default "distributed"
-        Where it runs: over all workers, or on one that streams the blocks in order.
+    placement : {"distributed", "sequential", "single node"}, default "distributed"
+        Where it runs: over all workers, on one that streams the blocks in order, or on one that holds the rows.
+    call : callable or None, default None
+        ``call(model, method, x)`` in the place of ``model.method(x)`` on a worker, where plain X is not what
+        the model takes: columns of text as categories, say.
     """
 
     kind: type
@@ -97,6 +104,7 @@ class Entry:
     matrices: bool | Callable[[Any], bool]
     single_node: str = ""
     placement: str = "distributed"
+    call: Callable[[Any, str, Any], Any] | None = None
 
 
 def fitter(
@@ -106,12 +114,13 @@ def fitter(
     matrices: bool | Callable[[Any], bool],
     single_node: str = "",
     placement: str = "distributed",
+    call: Callable[[Any, str, Any], Any] | None = None,
 ) -> Callable[[FitterFunction], FitterFunction]:
     """Register a Fitter for one or more classes; see :class:`Entry`."""
 
     def register(function: FitterFunction) -> FitterFunction:
         for kind in kinds:
-            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node, placement)
+            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node, placement, call)
         return function
 
     return register

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_FORESTS = "{0} or {1}, which scale; xgboost and lightgbm bring their own training on clusters"
+_FORESTS = "{0} or {1}, which scale, as do the boosted trees of XGBoost and LightGBM"
 _KERNEL = "make_pipeline(Nystroem(), {0}()), which scales: a kernel needs every pair of rows, Nystroem a sample of them"
 _IMPUTER = (
     "SimpleImputer(add_indicator=True), which scales: {0}, and whether that is worth it, a sample of the rows can tell"
@@ -16,6 +16,9 @@ _ADVICE = {
     "NuSVC": _KERNEL.format("LinearSVC"),
     "SVR": _KERNEL.format("LinearSVR"),
     "NuSVR": _KERNEL.format("LinearSVR"),
+    "CatBoostClassifier": "LGBMClassifier or XGBClassifier, whose trees grow in several processes",
+    "CatBoostRegressor": "LGBMRegressor or XGBRegressor, whose trees grow in several processes",
+    "CatBoostRanker": "LGBMRanker or XGBRanker, whose trees grow in several processes",
     "KernelRidge": _KERNEL.format("Ridge"),
     "HistGradientBoostingClassifier": _FORESTS.format("RandomForestClassifier", "ExtraTreesClassifier"),
     "HistGradientBoostingRegressor": _FORESTS.format("RandomForestRegressor", "ExtraTreesRegressor"),

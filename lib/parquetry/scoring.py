@@ -169,7 +169,9 @@ def evaluate(
 def model_features(model: Any, features: Sequence[str] | None) -> Sequence[str] | None:
     """The columns that a model was fitted on, unless others are named."""
     report = getattr(model, "fit_report_", None)
-    names = getattr(model, "feature_names_in_", None) if report is None else report["inputs"]
+    # CatBoost keeps names under another name, and does not keep the report in its pickle.
+    fitted = getattr(model, "feature_names_in_", getattr(model, "feature_names_", None))
+    names = fitted if report is None else report["inputs"]
     known = None if names is None else [str(n) for n in names]
     if features is None or known is None:
         return known if features is None else features

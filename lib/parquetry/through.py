@@ -182,8 +182,11 @@ def transform(transformer: Any, x: Any) -> Any:
 
 def call(estimator: Any, method: str, x: Any) -> Any:
     """``estimator.method(X)``; an estimator of numbers gets a matrix, without names."""
-    from parquetry.registry import works_on_matrices
+    from parquetry.registry import find, works_on_matrices
 
+    entry = find(estimator)
+    if entry is not None and entry.call is not None:
+        return entry.call(estimator, method, x)
     if works_on_matrices(estimator):
         if isinstance(x, Columns) and x.numeric:
             return getattr(nameless(estimator), method)(x.matrix)

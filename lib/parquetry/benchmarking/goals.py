@@ -39,6 +39,16 @@ GOALS = (
     ),
     Goal("XGBoost: xgboost.dask over ours on Dask, at least 1", "xgboost", "xgboost-dask", "ours-dask", at_least=1.0),
     Goal(
+        "LightGBM in memory, and its read: local over it, at most 1.15",
+        "lightgbm",
+        "ours-local",
+        "pandas-sklearn",
+        at_most=1.15,
+    ),
+    Goal(
+        "LightGBM: lightgbm.dask over ours on Dask, at least 1", "lightgbm", "lightgbm-dask", "ours-dask", at_least=1.0
+    ),
+    Goal(
         "profile in one read, local: over the bare scan, at most 3", "profile-pass", "ours-local", "scan", at_most=3.0
     ),
     Goal("profile, local: over the bare scan, at most 8", "profile", "ours-local", "scan", at_most=8.0),

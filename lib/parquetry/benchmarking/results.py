@@ -23,6 +23,7 @@ OPPOSITE = {
     "pandas-sklearn": "ours-local",
     "xgboost-spark": "ours-spark",
     "xgboost-dask": "ours-dask",
+    "lightgbm-dask": "ours-dask",
     "duckdb": "ours-local",
     "ydata": "ours-local",
 }

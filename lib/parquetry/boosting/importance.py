@@ -219,7 +219,6 @@ def shap_values(model: Any, x: Any) -> FloatArray:
     ndarray of shape (n_rows, n_features + 1), or (n_rows, n_classes, n_features + 1)
     """
     last, x = _before_last(model, x)
-    given = as_given(x)
     own: dict[str, Callable[[Any, Any], Any]] = {"xgboost": _of_xgboost, "lightgbm": _of_lightgbm, "catboost": _of_cat}
     if _package(last) not in own:
         raise BadParameter(
@@ -227,13 +226,13 @@ def shap_values(model: Any, x: Any) -> FloatArray:
             why="They come from the boosters' own code.",
             fix="kinds=['permutation'] asks any model.",
         )
-    return np.asarray(own[_package(last)](last, given), dtype=np.float64)
+    return np.asarray(own[_package(last)](last, x), dtype=np.float64)
 
 
 def _of_xgboost(model: Any, x: Any) -> Any:
     import xgboost as xgb
 
-    booster = model.get_booster()
+    booster, x = model.get_booster(), as_given(x)
     named = hasattr(x, "columns")
     x = as_known(model, x) if model.enable_categorical else x
     matrix = xgb.DMatrix(
@@ -250,7 +249,9 @@ def _of_xgboost(model: Any, x: Any) -> Any:
 
 
 def _of_lightgbm(model: Any, x: Any) -> Any:
-    values = model.predict(x, pred_contrib=True)
+    from parquetry.boosting.lightgbm import call_lightgbm
+
+    values = call_lightgbm(model, "predict", x, pred_contrib=True)
     width = model.n_features_in_ + 1
     return values if values.shape[1] == width else values.reshape(len(values), -1, width)
 
@@ -258,7 +259,12 @@ def _of_lightgbm(model: Any, x: Any) -> Any:
 def _of_cat(model: Any, x: Any) -> Any:
     from catboost import Pool
 
-    return model.get_feature_importance(Pool(x, cat_features=model.get_cat_feature_indices()), type="ShapValues")
+    from parquetry.boosting.catboost import as_frame
+
+    x = as_frame(x) if isinstance(x, Columns) else as_given(x)
+    return model.get_feature_importance(
+        Pool(x, cat_features=model.get_cat_feature_indices()), type="ShapValues", thread_count=1
+    )
 
 
 def shap_names(model: Any, view: View) -> tuple[str, ...]:

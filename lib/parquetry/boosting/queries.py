@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parquetry.block_cache import Arrays
 from parquetry.errors import BadParameter
 from parquetry.reduction import Reduction
 
@@ -58,6 +60,22 @@ class QueryEdges(Reduction[Edges, dict[int, int]]):
             why="The rows of a query must stand together.",
             fix="Sort the data by it.",
         )
+
+
+@dataclass(frozen=True)
+class QueryIds:
+    """What a cached view keeps of a ranker's rows: the query ids alone, as ``g``.
+
+    Parameters
+    ----------
+    name : str
+        The column of query ids.
+    """
+
+    name: str
+
+    def __call__(self, batch: Any) -> Arrays:
+        return {"g": batch.table.column(self.name).to_numpy()}
 
 
 Parts = tuple[Any, Any, Any, Any]

@@ -7,7 +7,7 @@ Parquet to the answer. What it imports is imported in its own process only.
 from __future__ import annotations
 
 from parquetry.benchmarking.contenders.base import Contender
-from parquetry.benchmarking.contenders.boosters import XGBoostDask, XGBoostSpark
+from parquetry.benchmarking.contenders.boosters import LightGBMDask, XGBoostDask, XGBoostSpark
 from parquetry.benchmarking.contenders.daskml import DaskML
 from parquetry.benchmarking.contenders.duck import DuckDB
 from parquetry.benchmarking.contenders.memory import PandasSklearn
@@ -28,4 +28,5 @@ CONTENDERS: dict[str, type[Contender]] = {
     "ydata": YData,
     "xgboost-spark": XGBoostSpark,
     "xgboost-dask": XGBoostDask,
+    "lightgbm-dask": LightGBMDask,
 }

@@ -1,12 +1,12 @@
-"""XGBoost's own ways to train on a cluster, on the engines that Parquetry opens for itself."""
+"""XGBoost's and LightGBM's own ways to train on a cluster, on the engines that Parquetry opens for itself."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from parquetry.benchmarking.contenders.base import Contender
-from parquetry.benchmarking.contenders.memory import total_gains
-from parquetry.benchmarking.rows import BOOSTED_DEPTH, ROUNDS_BOOSTED
+from parquetry.benchmarking.contenders.memory import lightgbm_gains, total_gains
+from parquetry.benchmarking.rows import BOOSTED_DEPTH, BOOSTED_LEAVES, ROUNDS_BOOSTED
 
 _MEMORY = 4 * 2**30  # in Spark's own default of 1 GiB five million rows do not fit
 
@@ -59,3 +59,24 @@ class XGBoostDask(_OnEngine):
         estimator = DaskXGBClassifier(n_estimators=ROUNDS_BOOSTED, max_depth=BOOSTED_DEPTH)
         estimator.client = self.engine.client
         return total_gains(estimator.fit(frame[list(self.data.features)], frame[self.data.label]), self.data)
+
+
+class LightGBMDask(_OnEngine):
+    """``lightgbm.dask`` over ``dask.dataframe.read_parquet``."""
+
+    engine_name = "dask"
+
+    def lightgbm(self, path: str) -> list[float]:
+        import dask.dataframe as dd
+        from lightgbm import DaskLGBMClassifier
+
+        # Left lazy, the label's column has fewer partitions than the features, and LightGBM stops.
+        frame = dd.read_parquet(path, columns=[*self.data.features, self.data.label]).persist()
+        estimator = DaskLGBMClassifier(
+            client=self.engine.client,
+            n_estimators=ROUNDS_BOOSTED,
+            max_depth=BOOSTED_DEPTH,
+            num_leaves=BOOSTED_LEAVES,
+            verbose=-1,
+        )
+        return lightgbm_gains(estimator.fit(frame[list(self.data.features)], frame[self.data.label]))

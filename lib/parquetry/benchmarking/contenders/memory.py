@@ -8,6 +8,7 @@ from typing import Any
 from parquetry.benchmarking.contenders.base import Contender, first_centers, weights
 from parquetry.benchmarking.rows import (
     BOOSTED_DEPTH,
+    BOOSTED_LEAVES,
     CLUSTERS,
     DEPTH,
     FOLDS,
@@ -92,6 +93,11 @@ class PandasSklearn(Contender):
         x, y = frame[list(self.data.features)], frame[self.data.label]
         return total_gains(xgboost_estimator(self.workers).fit(x, y), self.data)
 
+    def lightgbm(self, path: str) -> list[float]:
+        frame = _read(path, [*self.data.features, self.data.label])
+        x, y = frame[list(self.data.features)], frame[self.data.label]
+        return lightgbm_gains(lightgbm_estimator(self.workers).fit(x, y))
+
     def profile_pass(self, path: str) -> list[float]:
         frame = _read(path, [*self.data.features])
         frame.corr()
@@ -171,6 +177,21 @@ def total_gains(model: Any, data: BenchmarkSet) -> list[float]:
     gains = model.get_booster().get_score(importance_type="total_gain")
     total = sum(gains.values())
     return [gains.get(name, 0.0) / total for name in data.features]
+
+
+def lightgbm_estimator(threads: int) -> Any:
+    """The booster that LightGBM and Parquetry fit."""
+    from lightgbm import LGBMClassifier
+
+    return LGBMClassifier(
+        n_estimators=ROUNDS_BOOSTED, max_depth=BOOSTED_DEPTH, num_leaves=BOOSTED_LEAVES, n_jobs=threads, verbose=-1
+    )
+
+
+def lightgbm_gains(model: Any) -> list[float]:
+    """Each feature's share of the gain of all splits of a LightGBM model."""
+    gains = model.booster_.feature_importance("gain")
+    return [float(gain) for gain in gains / gains.sum()]
 
 
 def text_estimator() -> Any:

@@ -88,6 +88,9 @@ class Ours(Contender):
     def xgboost(self, path: str) -> list[float]:
         return memory.total_gains(self._fit(memory.xgboost_estimator(1), path, target=self.data.label), self.data)
 
+    def lightgbm(self, path: str) -> list[float]:
+        return memory.lightgbm_gains(self._fit(memory.lightgbm_estimator(1), path, target=self.data.label))
+
     def text(self, path: str) -> list[float]:
         from parquetry.fitting import fit
 
