@@ -77,6 +77,9 @@ def fit(
     sample_weight: str | None = None,
     engine: Engine | str | None = None,
     memory: str | int | None = None,
+    groups: str | None = None,
+    order: str | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Fit a scikit-learn estimator or pipeline on Parquet data of any size.
 
@@ -95,6 +98,11 @@ def fit(
         None is the local engine.
     memory : str or int, default None
         Most bytes (``"4GiB"``) that a single-node fit may take; None is the engine's own bound.
+    groups, order : str, default None
+        For searches (``GridSearchCV`` …): the column of the folds' groups, and the column by which
+        rows are in order before they are dealt into folds. Neither is a feature, unless named.
+    resume : path, default None
+        For searches: a folder in which finished fits are noted, and found again.
 
     Returns
     -------
@@ -112,20 +120,48 @@ def fit(
     from parquetry.engine import borrowed_engine, parse_bytes
 
     started = time.perf_counter()
-    view = make_view(data, target=target, features=features, sample_weight=sample_weight)
+    search = SearchOptions(groups, order, None if resume is None else os.fspath(resume))
+    search.check(estimator)
+    view = make_view(data, target=target, features=features, sample_weight=sample_weight, beside=search.columns)
     check_view(view, estimator)
     check_picklable(estimator)
     cloned = _cloned(estimator)
     with borrowed_engine(engine) as running:
         budget = running.memory if memory is None else parse_bytes(memory)
         check_steps(cloned, view, budget)
-        fitting = Fitting(budget)
+        fitting = Fitting(budget, search=search)
         reads: list[int] = []
         asking = _observed(fitting.step(cloned, view, _class_name(cloned)), lambda asked: reads.append(_reads(asked)))
         model = drive(asking, running, verb="fit")
         seconds = time.perf_counter() - started
         model.fit_report_ = _report(view, running, fitting.reports, sum(reads), seconds)
     return model
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What a search over parameters is told beside its own parameters; see ``fit``."""
+
+    groups: str | None = None
+    order: str | None = None
+    resume: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are named."""
+        return tuple(c for c in (self.groups, self.order) if c is not None)
+
+    def check(self, estimator: Any) -> None:
+        """Raise BadParameter where there is no search that would look at them."""
+        from sklearn.model_selection._search import BaseSearchCV
+
+        given = [name for name, value in asdict(self).items() if value is not None]
+        parts = [estimator, *(estimator.get_params() if hasattr(estimator, "get_params") else {}).values()]
+        if given and not any(isinstance(part, BaseSearchCV) for part in parts):
+            raise BadParameter(
+                f"{given[0]}= is for searches, and {_class_name(estimator)} is none.",
+                fix="Leave it out, or pass a GridSearchCV or the like.",
+            )
 
 
 class Fitting:
@@ -139,10 +175,18 @@ class Fitting:
         The names of the steps that lead to this one.
     reports : list of StepReport, default None
         Where the reports of all steps are collected.
+    search : SearchOptions, default SearchOptions()
     """
 
-    def __init__(self, memory: int, path: tuple[str, ...] = (), reports: list[StepReport] | None = None) -> None:
+    def __init__(
+        self,
+        memory: int,
+        path: tuple[str, ...] = (),
+        reports: list[StepReport] | None = None,
+        search: SearchOptions | None = None,
+    ) -> None:
         self.memory, self.path = memory, path
+        self.search = search or SearchOptions()
         self.reports: list[StepReport] = [] if reports is None else reports
         self.report = StepReport("/".join(path), "")
         self._has_parts = False
@@ -150,7 +194,7 @@ class Fitting:
     def step(self, estimator: Any, view: View, name: str) -> Asking:
         """Fit one estimator by its Fitter, or by the single-node fallback."""
         self._has_parts = True
-        inside = Fitting(self.memory, (*self.path, name), self.reports)
+        inside = Fitting(self.memory, (*self.path, name), self.reports, self.search)
         inside.report.estimator = _class_name(estimator)
         entry = registry.find(estimator)
         if entry is None:
@@ -203,16 +247,21 @@ def together(askings: Sequence[Asking]) -> Generator[list[Any], list[Any], list[
 def drive(asking: Asking, engine: Engine, *, verb: str) -> Any:
     """Answer a Fitter's questions on an engine until it returns."""
     answers: list[Any] | None = None
+    failure: Exception | None = None
     number = 0
     # BLAS with several threads may sum in another order: one thread, for the same bits anywhere.
     with one_thread():
         while True:
             try:
-                works = next(asking) if answers is None else asking.send(answers)
+                works = asking.send(answers) if failure is None else asking.throw(failure)  # type: ignore[arg-type]
             except StopIteration as stop:
                 return stop.value
             number += 1
-            answers = _answer(works, engine, verb, number)
+            answers, failure = None, None
+            try:
+                answers = _answer(works, engine, verb, number)
+            except Exception as error:  # noqa: BLE001 (raised again by a Fitter that does not look at it)
+                failure = error  # a Fitter of several fits may go on without the one that failed
 
 
 def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], *, label: str) -> list[Any]:
@@ -224,14 +273,17 @@ def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], 
         There is no row.
     """
     first = works[0][1].dataset
-    first.require_rows()
+    for _, view in works:
+        view.dataset.require_rows()
+    if any(view.dataset.row_filters != first.row_filters for _, view in works):
+        first, works = _apart(works)
     columns = tuple(dict.fromkeys(c for _, view in works for c in view.columns))
     stored = tuple(dict.fromkeys(c for _, view in works if view.prepare is None for c in view.columns))
     # The list of blocks stays here: each worker gets only the bundle that it works on.
     shipped = {id(view): replace(view, dataset=None) for _, view in works}  # type: ignore[arg-type]
     parts = tuple((reduction, shipped[id(view)]) for reduction, view in works)
     cached = {
-        i: Cached(first.select(view.columns).reader(), view.cache_key)
+        i: Cached(view.dataset.select(view.columns).reader(), view.cache_key)
         for i, (_, view) in enumerate(works)
         if view.prepare is not None
     }
@@ -242,22 +294,39 @@ def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], 
         return [reduction.finish(state) for (reduction, _), state in zip(works, states, strict=True)]
 
 
+def _apart(works: Sequence[tuple[Reduction[Any, Any], View]]) -> tuple[Dataset, list[tuple[Reduction[Any, Any], View]]]:
+    """The rows of all of several parts of a dataset; each view then takes its own of them.
+
+    Folds are parts of one dataset: their passes share a read of it.
+    """
+    first = works[0][1].dataset
+    if any(view.dataset.blocks != first.blocks for _, view in works):
+        raise ValueError("Passes that share a read are over parts of one dataset.")
+    own = {id(view): replace(view, row_filters=view.dataset.row_filters) for _, view in works}
+    return replace(first, row_filters=()), [(reduction, own[id(view)]) for reduction, view in works]
+
+
 def make_view(
     data: Dataset | str | os.PathLike[str],
     *,
     target: str | Sequence[str] | None,
     features: Sequence[str] | None,
     sample_weight: str | None = None,
+    beside: Sequence[str] = (),
 ) -> View:
-    """A view from the arguments that users give, with every name checked."""
+    """A view from the arguments that users give, with every name checked.
+
+    The columns ``beside`` it are no features unless they are named.
+    """
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     targets = () if target is None else (target,) if isinstance(target, str) else tuple(target)
     dataset.require(targets, "target column")
     if sample_weight is not None:
         dataset.require([sample_weight], "weight column")
     apart = {*targets, sample_weight}
+    dataset.require(beside, "column")
     if features is None:
-        features = [c for c in dataset.columns if c not in apart]
+        features = [c for c in dataset.columns if c not in apart and c not in beside]
     elif isinstance(features, str):
         raise BadParameter(f"features={features!r} is one string.", fix=f"Pass a list: features=[{features!r}].")
     dataset.require(features, "feature column")
@@ -335,23 +404,29 @@ class _GatherTask:
     estimator: Any
 
     def __call__(self, bundle_list: Sequence[Bundle]) -> Any:
-        from parquetry.through import takes_texts
-
-        batches = [
-            Batch(table, rows, block, self.view)
-            for bundle in bundle_list
-            for block in bundle
-            for table, rows in self.reader.read(block)
-        ]
-        x = _stack([b.named_X for b in batches])
-        if hasattr(x, "columns") and len(x.columns) == 1 and takes_texts(self.estimator):
-            x = x.iloc[:, 0]
-        arguments: dict[str, Any] = {}
-        if self.view.target:
-            arguments["y"] = _stack([b.y for b in batches])
-        if self.view.sample_weight is not None:
-            arguments["sample_weight"] = _stack([b.weights for b in batches])
+        x, arguments = gathered_rows(self.reader, self.view, bundle_list, self.estimator)
         return self.estimator.fit(x, **arguments)
+
+
+def gathered_rows(reader: Any, view: View, bundle_list: Sequence[Bundle], estimator: Any) -> tuple[Any, dict[str, Any]]:
+    """X of all rows as an estimator's own ``fit`` takes it, and ``y`` and ``sample_weight`` where there are any."""
+    from parquetry.through import takes_texts
+
+    batches = [
+        Batch(table, rows, block, view)
+        for bundle in bundle_list
+        for block in bundle
+        for table, rows in reader.read(block)
+    ]
+    x = _stack([b.named_X for b in batches])
+    if hasattr(x, "columns") and len(x.columns) == 1 and takes_texts(estimator):
+        x = x.iloc[:, 0]
+    arguments: dict[str, Any] = {}
+    if view.target:
+        arguments["y"] = _stack([b.y for b in batches])
+    if view.sample_weight is not None:
+        arguments["sample_weight"] = _stack([b.weights for b in batches])
+    return x, arguments
 
 
 def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[Any]:
@@ -398,7 +473,12 @@ def _observed(asking: Asking, notice: Callable[[list[Any]], None]) -> Asking:
         asked = next(asking)
         while True:
             notice(asked)
-            asked = asking.send((yield asked))
+            try:
+                answers = yield asked
+            except Exception as error:  # noqa: BLE001 (handed on)
+                asked = asking.throw(error)
+            else:
+                asked = asking.send(answers)
     except StopIteration as stop:
         return stop.value
 

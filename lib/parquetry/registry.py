@@ -29,7 +29,6 @@ _MODULES = (
     "parquetry.classical.dummy",
     "parquetry.classical.elastic_net",
     "parquetry.classical.elastic_net_cv",
-    "parquetry.classical.gram_search",
     "parquetry.classical.incremental",
     "parquetry.classical.kmeans",
     "parquetry.classical.lars",
@@ -47,6 +46,7 @@ _MODULES = (
     "parquetry.classical.svm",
     "parquetry.classical.target",
     "parquetry.classical.trees",
+    "parquetry.tuning.search",
 )
 _ENTRIES: dict[type, Entry] = {}
 BAR = r"\|"  # a bar of its own would end a table's cell

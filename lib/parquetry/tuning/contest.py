@@ -1,0 +1,186 @@
+"""What all fits of a search share, and the choice of the road that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sklearn.base import clone
+
+from parquetry import registry
+from parquetry.errors import BadParameter, TooBigForOneNode, did_you_mean
+from parquetry.features.surrogate import checked
+from parquetry.fitting import Fitting
+from parquetry.single_node import gathered_bytes, scaling_names
+from parquetry.tuning.journal import Journal
+from parquetry.tuning.splits import Split
+from parquetry.view import View
+
+Outcome = dict[str, Any]
+"""What a fit came to, under the names of scikit-learn's ``_fit_and_score``."""
+Outcomes = Generator[list[Any], list[Any], list[Outcome]]
+"""One a candidate and split, candidate by candidate."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What the fits of a search, or of a cross-validation, have in common.
+
+    Parameters
+    ----------
+    owner : object
+        The search; named in errors.
+    estimator : estimator
+    view : View
+    fitting : Fitting
+    scorer : callable
+        As scikit-learn's ``_get_scorers`` gives it.
+    error_score : "raise" or float
+    train_scores : bool
+    score_weights : bool
+        Whether scores take the sample weights.
+    keep_models : bool
+        Whether fitted estimators are wanted.
+    verbose : int
+    journal : Journal
+    codes : ndarray of int of shape (n_rows,) or None
+        The class of each row, where there are classes.
+    """
+
+    owner: Any
+    estimator: Any
+    view: View
+    fitting: Fitting
+    scorer: Any
+    error_score: Any
+    train_scores: bool
+    score_weights: bool
+    keep_models: bool
+    verbose: int
+    journal: Journal
+    codes: Any
+
+    @property
+    def name(self) -> str:
+        """The owner's name, for errors and labels."""
+        return type(self.owner).__name__
+
+    @cached_property
+    def fits_one_worker(self) -> bool:
+        """Whether all rows, and a fit of them, fit one worker."""
+        return gathered_bytes(self.view) <= self.fitting.memory
+
+    def candidate(self, params: dict[str, Any]) -> Any:
+        """The estimator with a candidate's parameters."""
+        return clone(self.estimator).set_params(**clone(params, safe=False))
+
+
+def evaluated(contest: Contest, candidates: Sequence[dict[str, Any]], splits: Sequence[Split]) -> Outcomes:
+    """Fit and score every candidate on every split, by the cheapest road there is.
+
+    Linear models on Gram matrices and logistic regressions are fitted together in the same passes.
+    What else fits a worker's memory is fitted there, several at once; and what does not by
+    distributed fits that share their reads.
+
+    Raises
+    ------
+    TooBigForOneNode
+        The rows do not fit one worker, and a part of the estimator has no distributed fit.
+    """
+    from parquetry.tuning.batched_fits import batched, can_be_batched
+    from parquetry.tuning.streamed_fits import streamed
+    from parquetry.tuning.worker_fits import on_workers
+
+    report = contest.fitting.report
+    if can_be_batched(contest, candidates):
+        report.why = "Candidates are fitted together, in the same passes."
+        return (yield from batched(contest, candidates, splits))
+    if contest.fits_one_worker:
+        fits = f"{len(candidates) * len(splits)} fits ({len(candidates)} candidates on {len(splits)} splits)"
+        report.placement = "single-node"
+        report.why = f"{fits}, each by the estimator's own code on one worker, several at once: the rows fit there."
+        return (yield from on_workers(contest, candidates, splits))
+    _require_distributed(contest, candidates)
+    report.why = "Each candidate is a distributed fit on each split; a few at a time share their reads."
+    return (yield from streamed(contest, candidates, splits))
+
+
+def check_names(owner: Any, estimator: Any, candidates: Sequence[dict[str, Any]]) -> None:
+    """Refuse a parameter that the estimator does not have, before any work.
+
+    Raises
+    ------
+    BadParameter
+        With the nearest name.
+    """
+    good: set[Any] = set()
+    for params in candidates:
+        names = frozenset(params)
+        plain = not any(hasattr(value, "get_params") for value in params.values())
+        if plain and names in good:
+            continue
+        copy = clone(estimator)
+        try:
+            copy.set_params(**clone(params, safe=False))
+        except (ValueError, AttributeError, TypeError) as error:
+            raise _unknown(owner, estimator, params, error) from error
+        good.add(names)
+
+
+def _unknown(owner: Any, estimator: Any, params: dict[str, Any], error: Exception) -> BadParameter:
+    known = clone(estimator).get_params()
+    for name in params:
+        if name not in known:
+            return BadParameter(
+                f"{type(owner).__name__}: {type(estimator).__name__} has no parameter {name!r}.",
+                why=str(error).splitlines()[0],
+                fix=did_you_mean(name, known),
+            )
+    return BadParameter(f"{type(owner).__name__}: {error}", fix="Change the parameter grid.")
+
+
+def _require_distributed(contest: Contest, candidates: Sequence[dict[str, Any]]) -> None:
+    for params in candidates:
+        missing = without_fitter(contest.candidate(params))
+        if missing is not None:
+            needed, allowed = gathered_bytes(contest.view) / 2**30, contest.fitting.memory / 2**30
+            raise TooBigForOneNode(
+                f"{contest.name}: a fit of {type(missing).__name__} needs about {needed:.2f} GiB on one worker; "
+                f"{allowed:.2f} GiB are allowed.",
+                why=f"There is no distributed fit for {type(missing).__name__}.",
+                fix="Search on data.sample(n=…), allow more with memory=, or use a class that scales: "
+                f"{scaling_names()}.",
+            )
+
+
+def without_fitter(estimator: Any) -> Any:
+    """A part of an estimator that has no distributed fit, or None."""
+    if estimator is None or isinstance(estimator, str):
+        return None
+    if registry.find(estimator) is None:
+        return estimator
+    for attribute in ("steps", "transformer_list", "transformers"):
+        for part in getattr(estimator, attribute, ()):
+            found = without_fitter(part[1])
+            if found is not None:
+                return found
+    return None
+
+
+def failed(contest: Contest, trace: str, seconds: float, rows: int) -> Outcome:
+    """What a fit that failed comes to, as scikit-learn notes it."""
+    scorers = getattr(contest.scorer, "_scorers", None)
+    score = contest.error_score if scorers is None else dict.fromkeys(scorers, contest.error_score)
+    out: Outcome = {"fit_error": trace, "test_scores": score, "n_test_samples": rows}
+    if contest.train_scores:
+        out["train_scores"] = score if scorers is None else dict(score)
+    return {**out, "fit_time": seconds, "score_time": 0.0}
+
+
+def checked_failures(contest: Contest, outcomes: Sequence[Outcome]) -> None:
+    """Warn of fits that failed, with their tracebacks, and raise where all have: as scikit-learn does."""
+    from sklearn.model_selection._validation import _warn_or_raise_about_fit_failures
+
+    checked(contest.owner, lambda: _warn_or_raise_about_fit_failures(list(outcomes), contest.error_score))
