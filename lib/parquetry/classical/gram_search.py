@@ -106,7 +106,8 @@ def _spread(search: Any, scores: Any, traces: list[str | None], good: list[int])
     """Scores of all candidates, those that failed among them."""
     if scores is None:
         return None
-    spread = np.full((len(traces), scores.shape[1]), np.nan if search.error_score == "raise" else search.error_score)
+    instead = np.nan if search.error_score == "raise" else float(search.error_score)
+    spread = np.full((len(traces), scores.shape[1]), instead)
     spread[good] = scores
     return spread
 

@@ -11,7 +11,6 @@ from sklearn.base import clone
 
 from parquetry import registry
 from parquetry.errors import BadParameter, TooBigForOneNode, did_you_mean
-from parquetry.features.surrogate import checked
 from parquetry.fitting import Fitting
 from parquetry.single_node import gathered_bytes, scaling_names
 from parquetry.tuning.journal import Journal
@@ -135,7 +134,7 @@ def _unknown(owner: Any, estimator: Any, params: dict[str, Any], error: Exceptio
         if name not in known:
             return BadParameter(
                 f"{type(owner).__name__}: {type(estimator).__name__} has no parameter {name!r}.",
-                why=str(error).splitlines()[0],
+                why=str(error).splitlines()[0].partition(". Valid")[0],
                 fix=did_you_mean(name, known),
             )
     return BadParameter(f"{type(owner).__name__}: {error}", fix="Change the parameter grid.")
@@ -180,7 +179,21 @@ def failed(contest: Contest, trace: str, seconds: float, rows: int) -> Outcome:
 
 
 def checked_failures(contest: Contest, outcomes: Sequence[Outcome]) -> None:
-    """Warn of fits that failed, with their tracebacks, and raise where all have: as scikit-learn does."""
+    """Warn of fits that failed, with their tracebacks, as scikit-learn does.
+
+    Raises
+    ------
+    BadParameter
+        All have failed.
+    """
     from sklearn.model_selection._validation import _warn_or_raise_about_fit_failures
 
-    checked(contest.owner, lambda: _warn_or_raise_about_fit_failures(list(outcomes), contest.error_score))
+    try:
+        _warn_or_raise_about_fit_failures(list(outcomes), contest.error_score)
+    except ValueError as error:
+        traces = str(error).partition("details about the failures:\n")[2]
+        raise BadParameter(
+            f"{contest.name}: all of the {len(outcomes)} fits failed.",
+            why="It is very likely that the model is misconfigured; error_score='raise' stops at the first.",
+            fix=f"\n{traces}",
+        ) from error

@@ -66,30 +66,38 @@ def digest(value: Any) -> str:
 def _parts(value: Any) -> Any:
     """A value as bytes that tell it from others."""
     kind = f"{type(value).__module__}.{type(value).__qualname__}".encode()
-    if value is None or isinstance(value, bool | int | float | str | bytes | np.generic):
+    if isinstance(value, type):
+        yield f"class {value.__module__}.{value.__qualname__}".encode()
+    elif value is None or isinstance(value, bool | int | float | str | bytes | np.generic):
         yield kind + b" " + repr(value).encode()
     elif isinstance(value, np.ndarray) and value.dtype != object:
         yield kind + f" {value.dtype} {value.shape}".encode() + np.ascontiguousarray(value).tobytes()
-    elif isinstance(value, list | tuple):
-        yield kind + f" {len(value)}".encode()
-        for item in value:
-            yield from _parts(item)
-    elif isinstance(value, set | frozenset):
-        yield kind + "".join(sorted(digest(item) for item in value)).encode()
-    elif isinstance(value, Mapping):
-        yield kind + f" {len(value)}".encode()
-        for key in sorted(value, key=repr):
-            yield from (repr(key).encode(), *_parts(value[key]))
-    elif hasattr(value, "get_params") and not isinstance(value, type):
+    elif isinstance(value, list | tuple | set | frozenset | Mapping):
+        yield from (kind, *_collection(value))
+    elif hasattr(value, "get_params"):
         yield from (kind, *_parts(value.get_params(deep=False)))
-    elif isinstance(value, type):
-        yield f"class {value.__module__}.{value.__qualname__}".encode()
     elif hasattr(value, "__code__"):
-        yield f"function {value.__module__}.{value.__qualname__}".encode()
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        yield from (*_code(value.__code__), *_parts(value.__defaults__ or ()), *_parts(cells))
+        yield from _function(value)
     else:
         yield kind + cloudpickle.dumps(value)
+
+
+def _collection(values: Any) -> Any:
+    yield str(len(values)).encode()
+    if isinstance(values, set | frozenset):
+        yield "".join(sorted(digest(item) for item in values)).encode()
+    elif isinstance(values, Mapping):
+        for key in sorted(values, key=repr):
+            yield from (repr(key).encode(), *_parts(values[key]))
+    else:
+        for item in values:
+            yield from _parts(item)
+
+
+def _function(function: Any) -> Any:
+    yield f"function {function.__module__}.{function.__qualname__}".encode()
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    yield from (*_code(function.__code__), *_parts(function.__defaults__ or ()), *_parts(cells))
 
 
 def _code(code: CodeType) -> Any:

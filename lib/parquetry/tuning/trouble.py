@@ -42,17 +42,17 @@ def all_or_each(
     raising : bool
         Whether an error is raised.
     """
+    results: list[Any] = [None] * len(works)
+    alone = list(range(len(works)))
     if len(works) > 1:
         try:
-            return (yield from together([guarded(work(len(works)), raising=raising) for work in works]))
-        except Exception:
-            # A pass failed that several shared: which of them it was is seen when each is alone.
-            if raising:
-                raise
-    results = []
-    for work in works:
-        result = yield from guarded(work(1), raising=raising)
-        results.append(result)
+            results = yield from together([guarded(work(len(works)), raising=raising) for work in works])
+            # What is too big for a share of the memory may fit all of it.
+            alone = [i for i, r in enumerate(results) if isinstance(r, Trouble) and isinstance(r.error, MemoryError)]
+        except Exception:  # noqa: BLE001, S110 (of a pass that several shared: which it was is seen when each is alone)
+            pass
+    for i in alone:
+        results[i] = yield from guarded(works[i](1), raising=raising)
     return results
 
 

@@ -217,7 +217,7 @@ class Prefixes:
     def __init__(self, loaded: Loaded, rows: str) -> None:
         self.loaded, self.path = loaded, (rows,)
 
-    def cache(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
         """A function of a transformer and its rows that looks before it fits."""
 
         def found_or_fitted(transformer: Any, *args: Any, **kwargs: Any) -> Any:
