@@ -6,6 +6,7 @@ They are all driven from one place: each asks for its passes, and none waits for
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -166,7 +167,7 @@ def _on_one_worker(
     needed = gathered_bytes(view)
     if needed > contest.fitting.memory:
         if trouble is not None:
-            raise trouble.error
+            return _instead(contest, trouble)
         raise TooBigForOneNode(
             f"{contest.name}: the scorer {contest.scorer!r} needs a fold's rows at once, about "
             f"{needed / 2**30:.2f} GiB; {contest.fitting.memory / 2**30:.2f} GiB are allowed.",
@@ -175,6 +176,20 @@ def _on_one_worker(
         )
     (scores,) = yield [ScoreOnWorker(contest, model, view)]
     return scores
+
+
+def _instead(contest: Contest, trouble: Trouble) -> Any:
+    """What stands for a score that failed, as in scikit-learn; the error itself where that is asked for."""
+    if contest.error_score == "raise":
+        raise trouble.error
+    warnings.warn(
+        "Scoring failed. The score on this train-test partition for these parameters will be set to "
+        f"{contest.error_score}. Details: \n{trouble.trace}",
+        UserWarning,
+        stacklevel=2,
+    )
+    scorers = getattr(contest.scorer, "_scorers", None)
+    return contest.error_score if scorers is None else dict.fromkeys(scorers, contest.error_score)
 
 
 class ScoreOnWorker(Work):
