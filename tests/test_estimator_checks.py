@@ -12,8 +12,9 @@ from parquetry import registry
 from parquetry.testing.estimator import on_parquet
 
 META = {
-    "ColumnTransformer", "FeatureUnion", "FixedThresholdClassifier", "FrozenEstimator", "GridSearchCV", "Pipeline",
-    "RandomizedSearchCV", "TransformedTargetRegressor",
+    "ColumnTransformer", "FeatureUnion", "FixedThresholdClassifier", "FrozenEstimator", "GridSearchCV",
+    "HalvingGridSearchCV", "HalvingRandomSearchCV", "Hyperband", "PartialFits", "Pipeline", "RandomizedSearchCV",
+    "TransformedTargetRegressor",
 }  # fmt: skip
 """What is made of other estimators; those are checked."""
 TEXTS = {"CountVectorizer", "HashingVectorizer", "TfidfVectorizer"}

@@ -46,6 +46,7 @@ _MODULES = (
     "parquetry.classical.svm",
     "parquetry.classical.target",
     "parquetry.classical.trees",
+    "parquetry.tuning.partial_fits",
     "parquetry.tuning.search",
 )
 _ENTRIES: dict[type, Entry] = {}

@@ -81,7 +81,7 @@ def _models(search: Any, candidates: Sequence[dict[str, Any]], view: View) -> tu
         model, trace = None, None
         try:
             model = clone(search.estimator)
-            checked(search, lambda model=model, given=candidate: model.set_params(**clone(given, safe=False)))
+            checked(search, partial(model.set_params, **clone(candidate, safe=False)))
             check_gram_model(model, view)
         except BadParameter as error:
             if search.error_score == "raise":

@@ -204,15 +204,13 @@ def _solved(
     return found
 
 
-def _dressed(
-    model: Any, ground: Ground, search: Found, terms: Terms, classes: Any, like: Any, view: View
-) -> LogisticRegression:
+def _dressed(model: Any, ground: Ground, search: Found, terms: Terms, classes: Any, like: Any, view: View) -> Any:
     """A model with all that it has learned."""
     model.classes_ = classes.values
     model.n_iter_ = np.array([search.iterations], dtype=np.asarray(like.n_iter_).dtype)
     set_coefficients(model, *ground.original(search, terms), like=like)
     set_inputs(model, view)
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def _share_folds(contest: Contest, estimators: Sequence[Any], splits: Sequence[Split]) -> bool:

@@ -140,7 +140,8 @@ class ListedFolds:
     def of(self, batch: Any) -> IntArray:
         """The fold of each row of a batch, shape ``(n_rows,)``."""
         stored = np.frombuffer(zlib.decompress(self.by_block[batch.block.index]), dtype=np.uint16)
-        return stored[batch.rows].astype(np.int64)
+        folds: IntArray = stored[batch.rows].astype(np.int64)
+        return folds
 
     def parts(self, batch: Any) -> list[tuple[int, slice | IntArray]]:
         """Each fold's rows of a batch: a slice where they stand together, else their positions."""

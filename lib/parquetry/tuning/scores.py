@@ -20,6 +20,7 @@ from parquetry.features.surrogate import checked
 from parquetry.fitting import together
 from parquetry.metrics.classification import classifier_metrics
 from parquetry.metrics.regression import regressor_metrics
+from parquetry.tuning.partial_fits import PartialFits
 from parquetry.view import FloatArray, View
 
 Metrics = Mapping[str, Any]
@@ -125,8 +126,8 @@ def _names() -> dict[str, str]:
 
 def _own_score(estimator: Any) -> str | None:
     """What an estimator's own ``score`` is, where it has not been changed."""
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
+    while hasattr(estimator, "steps") or isinstance(estimator, PartialFits):
+        estimator = estimator.estimator if isinstance(estimator, PartialFits) else estimator.steps[-1][1]
     score = getattr(type(estimator), "score", None)
     if score is ClassifierMixin.score:
         return "accuracy"
@@ -246,4 +247,5 @@ class _Averaged:
             "jaccard": (hits, truths + guesses - hits),
         }[self.name]
         part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
-        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+        ratios: FloatArray = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+        return ratios

@@ -1,4 +1,4 @@
-"""scikit-learn's searches over parameters: grid, random, and successive halving of both."""
+"""scikit-learn's searches over parameters: grid, random, and successive halving of both; and Hyperband."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from parquetry.features.surrogate import checked
 from parquetry.fitting import Asking, Fitting
 from parquetry.registry import fitter
 from parquetry.tuning.contest import Contest, Outcome, check_names, checked_failures, evaluated
+from parquetry.tuning.hyperband import Hyperband
 from parquetry.tuning.journal import Journal
 from parquetry.tuning.scores import check_scorers
 from parquetry.tuning.splits import Dealer, is_dealt_by_number, read_dealer
 from parquetry.view import View
 
 OTHER_SPLITTER = "cv= is a splitter of its own, which may look at the rows themselves."
-_HALVING = (HalvingGridSearchCV, HalvingRandomSearchCV)
+_BY_RESOURCE = (HalvingGridSearchCV, HalvingRandomSearchCV, Hyperband)
 
 
 @fitter(
@@ -35,6 +36,7 @@ _HALVING = (HalvingGridSearchCV, HalvingRandomSearchCV)
     RandomizedSearchCV,
     HalvingGridSearchCV,
     HalvingRandomSearchCV,
+    Hyperband,
     passes="1 or 2 for linear models; about 10 for logistic regressions; others as their fits",
     exact="same folds and ranks; scores to 1e-9 where the fits are the same",
     matrices=False,
@@ -87,7 +89,7 @@ def _first_candidates(search: Any) -> list[dict[str, Any]]:
     BadParameter
         There is none.
     """
-    found = checked(search, lambda: list(_sampled(search)))
+    found: list[dict[str, Any]] = checked(search, lambda: list(_sampled(search)))
     if not found:
         raise BadParameter(f"{type(search).__name__}: the grid is empty.", fix="Give parameters and their values.")
     return found
@@ -211,9 +213,9 @@ def _prepare(search: Any, dealer: Dealer) -> None:
     search._n_samples_orig = dealer.rows
     checked(search, lambda: search._check_input_parameters(X=x, y=dealer.y, split_params={"groups": dealer.groups}))
     search.n_splits_ = checked(search, lambda: dealer.cv.get_n_splits(x, dealer.y, groups=dealer.groups))
-    if isinstance(search, _HALVING):
+    if isinstance(search, _BY_RESOURCE):
         drawn = checked(search, lambda: list(search._generate_candidate_params()))
-        search._generate_candidate_params = lambda: drawn
+        vars(search)["_generate_candidate_params"] = lambda: drawn
 
 
 def _next_round(search: Any, known: Sequence[dict[str, Any]]) -> _Round | None:
@@ -257,7 +259,7 @@ def _choose(search: Any, results: dict[str, Any], refit_metric: Any) -> None:
     """Set ``best_index_``, ``best_params_`` and ``best_score_``, where scikit-learn does."""
     if search.refit or not search.multimetric_:
         search.best_index_ = checked(search, lambda: search._select_best_index(search.refit, refit_metric, results))
-        if isinstance(search, _HALVING):
+        if isinstance(search, _BY_RESOURCE):
             search.best_score_ = results["mean_test_score"][search.best_index_]
         elif not callable(search.refit):
             search.best_score_ = results[f"mean_test_{refit_metric}"][search.best_index_]

@@ -63,8 +63,8 @@ def on_workers(contest: Contest, candidates: Sequence[dict[str, Any]], splits: S
         for i, params in enumerate(candidates)
         for k, split in enumerate(splits)
     ]
-    (outcomes,) = yield [FitsOnWorkers(contest, fits, len(splits))]
-    return outcomes
+    answers: list[list[Outcome]] = yield [FitsOnWorkers(contest, fits, len(splits))]
+    return answers[0]
 
 
 class FitsOnWorkers(Work):
@@ -215,7 +215,8 @@ class Prefixes:
     """
 
     def __init__(self, loaded: Loaded, rows: str) -> None:
-        self.loaded, self.path = loaded, (rows,)
+        self.loaded = loaded
+        self.path: tuple[str, ...] = (rows,)
 
     def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
         """A function of a transformer and its rows that looks before it fits."""
