@@ -215,7 +215,7 @@ def _prepare(search: Any, dealer: Dealer) -> None:
     search.n_splits_ = checked(search, lambda: dealer.cv.get_n_splits(x, dealer.y, groups=dealer.groups))
     if isinstance(search, _BY_RESOURCE):
         drawn = checked(search, lambda: list(search._generate_candidate_params()))
-        vars(search)["_generate_candidate_params"] = lambda: drawn
+        search.__dict__ |= {"_generate_candidate_params": lambda: drawn}
 
 
 def _next_round(search: Any, known: Sequence[dict[str, Any]]) -> _Round | None:

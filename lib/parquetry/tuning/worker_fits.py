@@ -22,6 +22,7 @@ from parquetry.reduction import Bundle, bundles
 from parquetry.single_node import check_weights_taken, gathered_bytes
 from parquetry.tuning.contest import Contest, Outcome, Outcomes
 from parquetry.tuning.journal import digest
+from parquetry.tuning.shared_bins import SharedBins, binned_part
 from parquetry.tuning.splits import Split
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ class FitTask:
 
         loaded = self.rows.loaded(self.estimator)
         estimator = clone(self.estimator)
-        memory = _share_prefix(estimator, fit, loaded)
+        shared = _share_prefix(estimator, fit, loaded)
+        binned = _share_bins(estimator, fit, loaded, shared)
         weights = loaded.arguments.get("sample_weight")
         outcome: Outcome = _fit_and_score(
             estimator,
@@ -178,8 +180,10 @@ class FitTask:
             split_progress=(fit.split, self.n_splits),
             error_score=self.error_score,
         )
-        if self.keep_models and memory:
+        if self.keep_models and shared is not None:
             outcome["estimator"].memory = None
+        if binned is not None:
+            vars(binned).pop("_bin_data", None)
         return outcome
 
 
@@ -192,16 +196,30 @@ def _weight_name(estimator: Any) -> str:
     return f"{prefix}sample_weight"
 
 
-def _share_prefix(estimator: Any, fit: Fit, loaded: Loaded) -> bool:
+def _share_bins(estimator: Any, fit: Fit, loaded: Loaded, shared: Prefixes | None) -> Any:
+    """Have histogram gradient boosting look for its bins; the estimator that will, or None."""
+    binned = binned_part(estimator)
+    if binned is None or (shared is None and binned is not estimator):
+        return None
+
+    def path() -> tuple[str, ...]:
+        return (fit.rows.train.digest,) if shared is None else shared.path
+
+    binned._bin_data = SharedBins(binned, path, loaded.prefix, loaded.add_prefix)
+    return binned
+
+
+def _share_prefix(estimator: Any, fit: Fit, loaded: Loaded) -> Prefixes | None:
     """Have a pipeline look for its transformers among those that were fitted on the same rows before."""
     from sklearn.pipeline import Pipeline
 
     if type(estimator) is not Pipeline or estimator.memory is not None or len(estimator.steps) < 2:
-        return False
+        return None
     if fit.params is not None and "memory" in fit.params:
-        return False
-    estimator.memory = Prefixes(loaded, fit.rows.train.digest)
-    return True
+        return None
+    shared = Prefixes(loaded, fit.rows.train.digest)
+    estimator.memory = shared
+    return shared
 
 
 class Prefixes:
