@@ -213,9 +213,9 @@ def _prepare(search: Any, dealer: Dealer) -> None:
     search._n_samples_orig = dealer.rows
     checked(search, lambda: search._check_input_parameters(X=x, y=dealer.y, split_params={"groups": dealer.groups}))
     search.n_splits_ = checked(search, lambda: dealer.cv.get_n_splits(x, dealer.y, groups=dealer.groups))
-    if isinstance(search, _BY_RESOURCE):
+    if type(search) in _BY_RESOURCE:
         drawn = checked(search, lambda: list(search._generate_candidate_params()))
-        search.__dict__ |= {"_generate_candidate_params": lambda: drawn}
+        search._generate_candidate_params = lambda: drawn
 
 
 def _next_round(search: Any, known: Sequence[dict[str, Any]]) -> _Round | None:

@@ -6,7 +6,17 @@ import os
 from typing import Any
 
 from parquetry.benchmarking.contenders.base import Contender, first_centers, weights
-from parquetry.benchmarking.rows import CLUSTERS, DEPTH, FOLDS, PENALTIES, ROUNDS, TOLERANCE, TREES
+from parquetry.benchmarking.rows import (
+    CANDIDATES,
+    CLUSTERS,
+    DEPTH,
+    FOLDS,
+    PENALTIES,
+    ROUNDS,
+    STAGES,
+    TOLERANCE,
+    TREES,
+)
 from parquetry.benchmarking.sets import BenchmarkSet
 
 
@@ -67,6 +77,10 @@ class PandasSklearn(Contender):
     def forest(self, path: str) -> list[float]:
         return [*forest_estimator(self.workers).fit(*_rows(self.data, path, self.data.label)).feature_importances_]
 
+    def search(self, path: str) -> list[float]:
+        found = boosting_search(self.workers).fit(*_rows(self.data, first_file(path), self.data.label))
+        return [found.best_score_]
+
     def profile_pass(self, path: str) -> list[float]:
         frame = _read(path, [*self.data.features])
         frame.corr()
@@ -118,6 +132,27 @@ def forest_estimator(workers: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(TREES, max_depth=DEPTH, random_state=0, n_jobs=workers)
+
+
+def boosting_search(workers: int) -> Any:
+    """The search that scikit-learn and Parquetry make."""
+    from scipy.stats import loguniform, randint
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import RandomizedSearchCV
+
+    model = HistGradientBoostingClassifier(max_iter=STAGES, early_stopping=False, random_state=0)
+    chances = {
+        "learning_rate": loguniform(0.03, 0.5),
+        "max_leaf_nodes": randint(8, 48),
+        "min_samples_leaf": randint(5, 100),
+        "l2_regularization": loguniform(1e-3, 10.0),
+    }
+    return RandomizedSearchCV(model, chances, n_iter=CANDIDATES, cv=FOLDS, random_state=0, n_jobs=workers)
+
+
+def first_file(path: str) -> str:
+    """The first Parquet file of a folder: about a million rows of the generated set."""
+    return os.path.join(path, min(name for name in os.listdir(path) if name.endswith(".parquet")))
 
 
 def text_estimator() -> Any:

@@ -77,6 +77,10 @@ class Ours(Contender):
         model = self._fit(memory.forest_estimator(self.workers), path, target=self.data.label)
         return [*model.feature_importances_]
 
+    def search(self, path: str) -> list[float]:
+        search = memory.boosting_search(self.workers)
+        return [self._fit(search, memory.first_file(path), target=self.data.label).best_score_]
+
     def text(self, path: str) -> list[float]:
         from parquetry.fitting import fit
 
