@@ -49,6 +49,13 @@ class Gather:
     view: View
 
 
+@dataclass(frozen=True)
+class Note:
+    """No work: what stands behind the labels on the console from now on, as the best score so far."""
+
+    text: str
+
+
 class Work(ABC):
     """Any other work: it is given the engine."""
 
@@ -256,7 +263,7 @@ def drive(asking: Asking, engine: Engine, *, verb: str) -> Any:
                 works = asking.send(answers) if failure is None else asking.throw(failure)  # type: ignore[arg-type]
             except StopIteration as stop:
                 return stop.value
-            number += 1
+            number += any(not isinstance(work, Note) for work in works)
             answers, failure = None, None
             try:
                 answers = _answer(works, engine, verb, number)
@@ -448,6 +455,8 @@ def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[An
             results[i] = next(iter(engine.map(task, [bundles(view.dataset, columns)], label=label)))
         elif isinstance(work, Work):
             results[i] = work.run(engine, verb)
+        elif isinstance(work, Note):
+            engine.progress.note = work.text
     return results
 
 

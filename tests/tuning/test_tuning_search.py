@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import loguniform
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from sklearn.metrics import fbeta_score, make_scorer
@@ -28,6 +29,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import parquetry as pqy
+from parquetry.one_thread import one_thread
 from searches import FEATURES, STREAMED, assert_same_search, rows, search_both
 
 TREE = DecisionTreeClassifier(random_state=0)
@@ -243,3 +245,35 @@ def test_a_search_within_a_pipeline(local: Any, data: Path) -> None:
     ours = pqy.fit(pipeline, data, target="late", features=FEATURES, engine=local)
     theirs = pipeline.fit(frame[FEATURES], frame["late"])
     assert_same_search(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize("memory", [None, STREAMED])
+def test_progress_tells_the_best_score_so_far(data: Path, memory: Any, capsys: Any) -> None:
+    with pqy.open_engine("local", workers=1, progress=True) as engine:
+        search = GridSearchCV(GaussianNB(), BAYES, cv=3)
+        pqy.fit(search, data, target="late", features=FEATURES, engine=engine, memory=memory)
+        assert engine.progress.note == ""
+    assert re.search(r"best 0\.\d+ of 2/3", capsys.readouterr().err)
+
+
+def test_prefixes_are_fitted_once_a_fold(local: Any, data: Path, tmp_path: Path) -> None:
+    class Logged(StandardScaler):  # type: ignore[misc]
+        def fit(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+            with open(tmp_path / "fits", "a") as file:
+                file.write(".")
+            return super().fit(x, y)
+
+    search = GridSearchCV(make_pipeline(Logged(), TREE), {"decisiontreeclassifier__max_depth": [1, 2, 3, 4]}, cv=3)
+    with pqy.open_engine("local", workers=1) as engine:
+        pqy.fit(search, data, target="late", features=FEATURES, engine=engine)
+    assert (tmp_path / "fits").read_text() == "." * (3 + 1)
+
+
+def test_histogram_boosting_with_shared_bins(local: Any, data: Path) -> None:
+    model = HistGradientBoostingClassifier(max_iter=2, max_leaf_nodes=5, random_state=0)
+    grid = [{"max_bins": [10, 255], "early_stopping": [True, False]}, {"learning_rate": [0.2, 0.5]}]
+    with one_thread():
+        ours, theirs = search_both(GridSearchCV(model, grid, cv=2, return_train_score=True), data, local, "late")
+    assert_same_search(ours, theirs)
+    found = pqy.cross_validate(model, data, target="late", features=FEATURES, cv=2, return_estimator=True, engine=local)
+    assert not any("_bin_data" in vars(estimator) for estimator in found["estimator"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone
 
 from parquetry import registry
@@ -197,3 +198,23 @@ def checked_failures(contest: Contest, outcomes: Sequence[Outcome]) -> None:
             why="It is very likely that the model is misconfigured; error_score='raise' stops at the first.",
             fix=f"\n{traces}",
         ) from error
+
+
+def best_so_far(found: Sequence[Outcome | None], n_splits: int) -> str:
+    """The best mean score of the candidates that are done, in words for the console.
+
+    Parameters
+    ----------
+    found : sequence of Outcome or None
+        Candidate by candidate; None for a fit that is not done.
+    n_splits : int
+    """
+    each = [found[i : i + n_splits] for i in range(0, len(found), n_splits)]
+    whole = [[_first(o["test_scores"]) for o in part if o is not None] for part in each if None not in part]
+    best = max((s for s in map(np.mean, whole) if np.isfinite(s)), default=None)
+    return "" if best is None else f"best {best:.4g} of {len(whole)}/{len(each)} candidates"
+
+
+def _first(scores: Any) -> float:
+    value = next(iter(scores.values())) if isinstance(scores, dict) else scores
+    return float(value) if isinstance(value, int | float | np.number) else float("nan")

@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from parquetry.errors import TooBigForOneNode
-from parquetry.fitting import Asking, Fitting, Work, gathered_rows
+from parquetry.fitting import Asking, Fitting, Note, Work, gathered_rows
 from parquetry.metrics.ranking import EXACT_SCORES
 from parquetry.reduction import FAN_IN, bundles
 from parquetry.single_node import gathered_bytes
-from parquetry.tuning.contest import Contest, Outcome, Outcomes, failed
+from parquetry.tuning.contest import Contest, Outcome, Outcomes, best_so_far, failed
 from parquetry.tuning.heads import Heads, behind, joined, last_of
 from parquetry.tuning.row_sets import part_of
 from parquetry.tuning.scores import scores_of, streamed_scores, weighted
@@ -65,6 +65,8 @@ def streamed(contest: Contest, candidates: Sequence[dict[str, Any]], splits: Seq
         for i, outcome in zip(group, outcomes, strict=True):
             found[i] = outcome
             contest.journal.add(keys[i], outcome)
+        yield [Note(best_so_far(found, len(splits)))]
+    yield [Note("")]
     return found
 
 

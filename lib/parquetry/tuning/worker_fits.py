@@ -14,13 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sklearn.base import clone
 
 from parquetry.fitting import Work, gathered_rows
 from parquetry.reduction import Bundle, bundles
 from parquetry.single_node import check_weights_taken, gathered_bytes
-from parquetry.tuning.contest import Contest, Outcome, Outcomes
+from parquetry.tuning.contest import Contest, Outcome, Outcomes, best_so_far
 from parquetry.tuning.journal import digest
 from parquetry.tuning.shared_bins import SharedBins, binned_part
 from parquetry.tuning.splits import Split
@@ -90,7 +89,7 @@ class FitsOnWorkers(Work):
                 for i, outcome in zip(wave, results, strict=True):
                     found[i] = outcome
                     contest.journal.add(self.fits[i].key, outcome)
-                    engine.progress.note = self._best(found)
+                    engine.progress.note = best_so_far(found, self.n_splits)
         finally:
             engine.progress.note = ""
             task.rows.forget()
@@ -114,19 +113,6 @@ class FitsOnWorkers(Work):
             self.n_splits,
             view.dataset.num_rows * view.width > _MANY_VALUES,
         )
-
-    def _best(self, found: Sequence[Outcome | None]) -> str:
-        """The best mean score of the candidates that are done."""
-        done = [found[i : i + self.n_splits] for i in range(0, len(found), self.n_splits)]
-        whole = [part for part in done if all(outcome is not None for outcome in part)]
-        scores = [np.mean([_first(o["test_scores"]) for o in part if o is not None]) for part in whole]
-        best = max((s for s in scores if np.isfinite(s)), default=None)
-        return "" if best is None else f"best {best:.4g} of {len(whole)}/{len(done)} candidates"
-
-
-def _first(scores: Any) -> float:
-    value = next(iter(scores.values())) if isinstance(scores, dict) else scores
-    return float(value) if isinstance(value, int | float | np.number) else float("nan")
 
 
 @dataclass(frozen=True)
