@@ -70,7 +70,7 @@ def test_the_same_as_in_memory(local: Any, data: Path, search: Any, memory: Any)
 
 
 def test_the_same_bits_on_every_engine(local: Any, dask_engine: Any, spark_engine: Any, data: Path) -> None:
-    search = Hyperband(LEARNER, ALPHA, resource="calls", max_resources=4, factor=2, cv=2, random_state=0)
+    search = Hyperband(LEARNER, ALPHA, resource="calls", max_resources=2, factor=2, cv=2, random_state=0)
     bits = []
     for engine in (local, dask_engine, spark_engine):
         found = pqy.fit(search, data, target="late", features=FEATURES, engine=engine, memory="1GiB")

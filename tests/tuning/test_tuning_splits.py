@@ -26,6 +26,7 @@ from sklearn.model_selection import (
     cross_validate,
 )
 from sklearn.naive_bayes import GaussianNB
+from sklearn.tree import DecisionTreeRegressor
 
 import parquetry as pqy
 from parquetry.classical.folds import FloatsAndFolds
@@ -89,6 +90,15 @@ def test_an_order_column_deals_rows_by_time(local: Any, data: Path) -> None:
             GaussianNB(), data, target="kind", features=FEATURES, cv=TimeSeriesSplit(3), order="day", memory=memory,
             engine=local,
         )  # fmt: skip
+        np.testing.assert_allclose(ours["test_score"], theirs["test_score"], rtol=1e-12)
+
+
+def test_a_regressors_folds_by_class(local: Any, data: Path) -> None:
+    frame = pqy.open_dataset(data).to_pandas()
+    tree = DecisionTreeRegressor(max_depth=2)
+    for cv in (StratifiedKFold(3), 3):
+        theirs = cross_validate(tree, frame[FEATURES], frame["late"], cv=cv)
+        ours = pqy.cross_validate(tree, data, target="late", features=FEATURES, cv=cv, engine=local)
         np.testing.assert_allclose(ours["test_score"], theirs["test_score"], rtol=1e-12)
 
 

@@ -154,7 +154,8 @@ def read_dealer(
             why="It keeps the rows of a group together.",
             fix="Name their column with groups=.",
         )
-    classes = is_classifier(estimator) and len(view.target) == 1
+    by_class = kind in (*_BY_CLASS, *_BY_BOTH)
+    classes = len(view.target) == 1 and (by_class or is_classifier(estimator))
     seen = replace(view, features=(), steps=(), step_names=None)
     if classes:
         (found,) = yield from learn_classes(estimator, seen)
@@ -171,7 +172,7 @@ def read_dealer(
     groups = None if options.groups is None else _numbered(who, options.groups, stored[options.groups])
     if order is not None:
         y, groups = (None if part is None else part[order] for part in (y, groups))
-    dealer = checked(owner, lambda: check_cv(cv, y, classifier=classes))
+    dealer = checked(owner, lambda: check_cv(cv, y, classifier=is_classifier(estimator)))
     return Dealer(owner, dealer, rows, y, groups, codes, order, memory)
 
 
