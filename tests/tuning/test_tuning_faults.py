@@ -209,8 +209,15 @@ def test_a_search_that_was_killed_goes_on_from_its_finished_fits(local: Any, dat
     assert len(log.read_text().splitlines()) == 8 + 6 + 4
 
 
-def test_a_distributed_search_is_resumed(local: Any, data: Path, tmp_path: Path) -> None:
-    search = GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1.0]}, cv=2, error_score=-1.0)
+@pytest.mark.parametrize(
+    "search",
+    [
+        GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1.0]}, cv=2, error_score=-1.0),
+        GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2, scoring="neg_log_loss"),
+    ],
+    ids=["distributed", "in the same passes"],
+)
+def test_what_is_done_is_not_done_again(local: Any, data: Path, tmp_path: Path, search: Any) -> None:
     given = {"target": "late", "features": FEATURES, "engine": local, "memory": STREAMED, "resume": tmp_path}
     first = pqy.fit(search, data, **given)
     again = pqy.fit(search, data, **given)
@@ -225,6 +232,10 @@ def test_resume_needs_a_folder(local: Any, data: Path, tmp_path: Path) -> None:
     search = GridSearchCV(TREE, {"max_depth": [1]}, cv=2)
     with pytest.raises(BadParameter, match="is a file"):
         pqy.fit(search, data, target="late", features=FEATURES, engine=local, resume=file)
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / FILE).write_text("{}\n")
+    with pytest.raises(BadParameter, match="line 1 notes no fit"):
+        pqy.fit(search, data, target="late", features=FEATURES, engine=local, resume=tmp_path / "journal")
     with pytest.raises(BadParameter, match="return_estimator=True"):
         pqy.cross_validate(TREE, data, target="late", engine=local, resume=tmp_path, return_estimator=True)
 

@@ -126,9 +126,14 @@ def _read(file: Path) -> dict[str, Any]:
         # The process was stopped within a line: what comes next must not be added to it.
         content = content[: content.rfind(b"\n") + 1]
         file.write_bytes(content)
-    for line in content.splitlines():
-        entry = json.loads(line)
-        found[entry["key"]] = entry["fit"]
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            found[entry["key"]] = entry["fit"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadParameter(
+                f"{file}: line {number} notes no fit.", why=str(error), fix="Take the line out, or name another folder."
+            ) from error
     return found
 
 
