@@ -419,20 +419,20 @@ def gathered_rows(reader: Any, view: View, bundle_list: Sequence[Bundle], estima
     """X of all rows as an estimator's own ``fit`` takes it, and ``y`` and ``sample_weight`` where there are any."""
     from parquetry.through import takes_texts
 
-    batches = [
-        Batch(table, rows, block, view)
-        for bundle in bundle_list
-        for block in bundle
-        for table, rows in reader.read(block)
-    ]
-    x = _stack([b.named_X for b in batches])
+    xs, ys, weights = [], [], []
+    for block in (block for bundle in bundle_list for block in bundle):
+        for table, rows in reader.read(block):
+            batch = Batch(table, rows, block, view)
+            xs.append(batch.named_X)
+            ys += [batch.y] if view.target else []
+            weights += [] if view.sample_weight is None else [batch.weights]
+            del batch, table  # what was read goes as soon as X is made of it
+    x = _stack(xs)
     if hasattr(x, "columns") and len(x.columns) == 1 and takes_texts(estimator):
         x = x.iloc[:, 0]
-    arguments: dict[str, Any] = {}
-    if view.target:
-        arguments["y"] = _stack([b.y for b in batches])
+    arguments: dict[str, Any] = {"y": _stack(ys)} if view.target else {}
     if view.sample_weight is not None:
-        arguments["sample_weight"] = _stack([b.weights for b in batches])
+        arguments["sample_weight"] = _stack(weights)
     return x, arguments
 
 

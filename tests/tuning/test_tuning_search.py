@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import loguniform
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import AdaBoostClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.linear_model import Lasso, LogisticRegression, Ridge
+from sklearn.linear_model import Lasso, LogisticRegression, Ridge, SGDClassifier
 from sklearn.metrics import fbeta_score, make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
@@ -30,6 +30,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import parquetry as pqy
 from parquetry.one_thread import one_thread
+from parquetry.tuning import contest
 from searches import FEATURES, STREAMED, assert_same_search, rows, search_both
 
 TREE = DecisionTreeClassifier(random_state=0)
@@ -237,6 +238,21 @@ def test_the_same_bits_on_every_engine(local: Any, dask_engine: Any, spark_engin
             names = [n for n in found.cv_results_ if "test_score" in n]
             bits.append([found.cv_results_[n].tobytes() for n in names] + [found.best_index_])
         assert bits[0] == bits[1] == bits[2], search
+
+
+def test_many_rows_are_not_copied_to_workers(local: Any, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contest, "_FEW_VALUES", 600)
+    cases = [
+        (GaussianNB(), {"var_smoothing": [0.1]}, "distributed"),
+        (make_pipeline(StandardScaler(), GaussianNB()), {"gaussiannb__var_smoothing": [0.1]}, "distributed"),
+        (make_pipeline(StandardScaler(), SVC()), {"svc__C": [1.0]}, "single-node"),
+        (SGDClassifier(random_state=0), {"alpha": [0.1]}, "single-node"),
+        (AdaBoostClassifier(GaussianNB(), n_estimators=2), {"n_estimators": [2]}, "single-node"),
+    ]
+    for estimator, grid, placement in cases:
+        ours, theirs = search_both(GridSearchCV(estimator, grid, cv=2, refit=False), data, local, "late")
+        assert_same_search(ours, theirs)
+        assert ours.fit_report_["placement"] == placement
 
 
 def test_a_search_within_a_pipeline(local: Any, data: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.model_selection._search import BaseSearchCV
 
 from parquetry import registry
 from parquetry.errors import BadParameter, TooBigForOneNode, did_you_mean
@@ -17,6 +20,9 @@ from parquetry.single_node import gathered_bytes, scaling_names
 from parquetry.tuning.journal import Journal
 from parquetry.tuning.splits import Split
 from parquetry.view import View
+
+_FEW_VALUES = 2**22
+"""With fewer values of X (32 MiB) a fit on one worker takes less time than passes over all of them do."""
 
 Outcome = dict[str, Any]
 """What a fit came to, under the names of scikit-learn's ``_fit_and_score``."""
@@ -82,7 +88,8 @@ def evaluated(contest: Contest, candidates: Sequence[dict[str, Any]], splits: Se
 
     Linear models on Gram matrices and logistic regressions are fitted together in the same passes.
     What else fits a worker's memory is fitted there, several at once; and what does not by
-    distributed fits that share their reads.
+    distributed fits that share their reads. So are those of scikit-learn's classes that are fitted
+    distributed, from some size on: a copy of the rows for each fit then costs more than passes do.
 
     Raises
     ------
@@ -97,7 +104,7 @@ def evaluated(contest: Contest, candidates: Sequence[dict[str, Any]], splits: Se
     if can_be_batched(contest, candidates):
         report.why = "Candidates are fitted together, in the same passes."
         return (yield from batched(contest, candidates, splits))
-    if contest.fits_one_worker:
+    if contest.fits_one_worker and not _streams_well(contest, candidates):
         fits = f"{len(candidates) * len(splits)} fits ({len(candidates)} candidates on {len(splits)} splits)"
         report.placement = "single-node"
         report.why = f"{fits}, each by the estimator's own code on one worker, several at once: the rows fit there."
@@ -105,6 +112,26 @@ def evaluated(contest: Contest, candidates: Sequence[dict[str, Any]], splits: Se
     _require_distributed(contest, candidates)
     report.why = "Each candidate is a distributed fit on each split; a few at a time share their reads."
     return (yield from streamed(contest, candidates, splits))
+
+
+def _streams_well(contest: Contest, candidates: Sequence[dict[str, Any]]) -> bool:
+    """Whether distributed fits take less time, though the rows fit one worker.
+
+    The boosters of other packages train on all cores at once, one after another; what walks through
+    the rows in order does so on one worker anyway. Both are better off side by side.
+    """
+    view = contest.view
+    if view.dataset.num_rows * view.width < _FEW_VALUES:
+        return False
+    return all(_passes_only(contest.candidate(params)) for params in candidates)
+
+
+def _passes_only(estimator: Any) -> bool:
+    """Whether an estimator, and all that it is made of, is fitted by distributed passes."""
+    return all(
+        entry is not None and entry.placement == "distributed" and entry.kind.__module__.startswith("sklearn.")
+        for entry in map(registry.find, _all_parts(estimator))
+    )
 
 
 def check_names(owner: Any, estimator: Any, candidates: Sequence[dict[str, Any]]) -> None:
@@ -157,16 +184,19 @@ def _require_distributed(contest: Contest, candidates: Sequence[dict[str, Any]])
 
 def without_fitter(estimator: Any) -> Any:
     """A part of an estimator that has no distributed fit, or None."""
+    return next((part for part in _all_parts(estimator) if registry.find(part) is None), None)
+
+
+def _all_parts(estimator: Any) -> Iterator[Any]:
+    """An estimator and all of it that is fitted by a Fitter of its own."""
     if estimator is None or isinstance(estimator, str):
-        return None
-    if registry.find(estimator) is None:
-        return estimator
+        return
+    yield estimator
     for attribute in ("steps", "transformer_list", "transformers"):
         for part in getattr(estimator, attribute, ()):
-            found = without_fitter(part[1])
-            if found is not None:
-                return found
-    return None
+            yield from _all_parts(part[1])
+    if isinstance(estimator, BaseSearchCV | FixedThresholdClassifier | TransformedTargetRegressor):
+        yield from _all_parts(getattr(estimator, "estimator", getattr(estimator, "regressor", None)))
 
 
 def failed(contest: Contest, trace: str, seconds: float, rows: int) -> Outcome:

@@ -48,9 +48,10 @@ def fit_search(search: Any, view: View, fitting: Fitting) -> Asking:
 
     Linear models on Gram matrices and logistic regressions are fitted together in the same passes,
     also behind transformers, which are fitted once a fold. Other fits run on one worker each, by
-    the estimator's own code, while the rows fit there; beyond that they are distributed fits, a few
-    at a time, whose passes share their reads. Then rows come in the dataset's order, and times are
-    a fit's share of its group's.
+    the estimator's own code, while the rows fit there; beyond that, and from 4 million values of X
+    on for scikit-learn's classes that have a distributed fit, they are distributed fits, a few at a
+    time, whose passes share their reads. Then rows come in the dataset's order, and times are a
+    fit's share of its group's. ``fit_report_`` says which road was taken, and why.
 
     The best candidate is fitted again by its own distributed fit, where it has one. ``n_jobs`` and
     ``pre_dispatch`` change nothing: the engine has its workers.
