@@ -69,15 +69,6 @@ def test_the_same_as_in_memory(local: Any, data: Path, search: Any, memory: Any)
         assert [len(b) for b in best] == sorted((len(b) for b in best), reverse=True)
 
 
-def test_the_same_bits_on_every_engine(local: Any, dask_engine: Any, spark_engine: Any, data: Path) -> None:
-    search = Hyperband(LEARNER, ALPHA, resource="calls", max_resources=2, factor=2, cv=2, random_state=0)
-    bits = []
-    for engine in (local, dask_engine, spark_engine):
-        found = pqy.fit(search, data, target="late", features=FEATURES, engine=engine, memory="1GiB")
-        bits.append([found.cv_results_["mean_test_score"].tobytes(), found.best_estimator_.estimator_.coef_.tobytes()])
-    assert bits[0] == bits[1] == bits[2]
-
-
 def test_bad_parameters(local: Any, data: Path) -> None:
     cases = [
         (Hyperband(TREE, {"max_depth": [1]}, resource="n_estimators", max_resources=3), "no parameter of"),

@@ -30,7 +30,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import parquetry as pqy
 from parquetry.one_thread import one_thread
-from parquetry.tuning import contest
+from parquetry.tuning import Hyperband, PartialFits, contest
 from searches import FEATURES, STREAMED, assert_same_search, rows, search_both
 
 TREE = DecisionTreeClassifier(random_state=0)
@@ -226,9 +226,13 @@ def test_halving(local: Any, data: Path, search: Any, memory: Any) -> None:
 
 
 def test_the_same_bits_on_every_engine(local: Any, dask_engine: Any, spark_engine: Any, data: Path) -> None:
+    learner = PartialFits(SGDClassifier(loss="log_loss", random_state=0), chunk_rows=64)
     searches = (
-        (GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=3, scoring="neg_log_loss"), None),
-        (GridSearchCV(TREE, {"max_depth": [1, 3]}, cv=2), None),
+        (GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2, scoring="neg_log_loss"), None),
+        (
+            Hyperband(learner, {"estimator__alpha": [0.1, 1e-3]}, resource="calls", max_resources=2, factor=2, cv=2),
+            None,
+        ),
         (GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1.0]}, cv=2, scoring="roc_auc"), STREAMED),
     )
     for search, memory in searches:
