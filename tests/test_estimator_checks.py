@@ -12,8 +12,9 @@ from parquetry import registry
 from parquetry.testing.estimator import on_parquet
 
 META = {
-    "ColumnTransformer", "FeatureUnion", "FixedThresholdClassifier", "FrozenEstimator", "GridSearchCV", "Pipeline",
-    "RFE", "RFECV", "RandomizedSearchCV", "SelectFromModel", "TransformedTargetRegressor",
+    "ColumnTransformer", "FeatureUnion", "FixedThresholdClassifier", "FrozenEstimator", "GridSearchCV",
+    "HalvingGridSearchCV", "HalvingRandomSearchCV", "Hyperband", "PartialFits", "Pipeline", "RFE", "RFECV",
+    "RandomizedSearchCV", "SelectFromModel", "TransformedTargetRegressor",
 }  # fmt: skip
 """What is made of other estimators; those are checked."""
 TEXTS = {"CountVectorizer", "FeatureHasher", "HashingVectorizer", "TfidfVectorizer"}

@@ -19,6 +19,7 @@ _HOME = {
     "open_engine": "engine",
     "clean": "foundation.clean",
     "fit": "fitting",
+    "cross_validate": "tuning.cross_validation",
     "predict": "scoring",
     "evaluate": "scoring",
     "profile": "foundation.profile",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from parquetry.foundation.profile import Profile, profile
     from parquetry.reduction import Reduction
     from parquetry.scoring import evaluate, predict
+    from parquetry.tuning.cross_validation import cross_validate
 
 
 def __getattr__(name: str) -> Any:

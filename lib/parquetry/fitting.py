@@ -51,6 +51,13 @@ class Gather:
     view: View
 
 
+@dataclass(frozen=True)
+class Note:
+    """No work: what stands behind the labels on the console from now on, as the best score so far."""
+
+    text: str
+
+
 class Work(ABC):
     """Any other work: it is given the engine."""
 
@@ -121,6 +128,9 @@ def fit(
     group: str | None = None,
     validation: Dataset | str | os.PathLike[str] | None = None,
     gang: Gang | int | None = None,
+    groups: str | None = None,
+    order: str | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Fit a scikit-learn estimator or pipeline on Parquet data of any size.
 
@@ -146,6 +156,11 @@ def fit(
     gang : Gang or int, default None
         How many processes train a boosted model together (``world``), and what happens when one is
         lost; see :class:`parquetry.boosting.Gang`.
+    groups, order : str, default None
+        For searches (``GridSearchCV`` …): the column of the folds' groups, and the column by which
+        rows are in order before they are dealt into folds. Neither is a feature, unless named.
+    resume : path, default None
+        For searches: a folder in which finished fits are noted, and found again.
 
     Returns
     -------
@@ -164,7 +179,11 @@ def fit(
 
     started = time.perf_counter()
     require_estimator(estimator)
-    view = make_view(data, target=target, features=features, sample_weight=sample_weight, group=group)
+    search = SearchOptions(groups, order, None if resume is None else os.fspath(resume))
+    search.check(estimator)
+    view = make_view(
+        data, target=target, features=features, sample_weight=sample_weight, group=group, beside=search.columns
+    )
     check_view(view, estimator)
     check_picklable(estimator)
     cloned = _cloned(estimator)
@@ -173,7 +192,7 @@ def fit(
     with borrowed_engine(engine) as running:
         budget = running.memory if memory is None else parse_bytes(memory)
         check_steps(cloned, view, budget)
-        fitting = Fitting(budget, options=options)
+        fitting = Fitting(budget, options=options, search=search)
         reads: list[int] = []
         asking = _observed(fitting.step(cloned, view, _class_name(cloned)), lambda asked: reads.append(_reads(asked)))
         model = drive(asking, running, verb="fit")
@@ -181,6 +200,32 @@ def fit(
         seconds = time.perf_counter() - started
         model.fit_report_ = _report(view, running, fitting.reports, sum(reads), seconds)
     return model
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What a search over parameters is told beside its own parameters; see ``fit``."""
+
+    groups: str | None = None
+    order: str | None = None
+    resume: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are named."""
+        return tuple(c for c in (self.groups, self.order) if c is not None)
+
+    def check(self, estimator: Any) -> None:
+        """Raise BadParameter where there is no search that would look at them."""
+        from sklearn.model_selection._search import BaseSearchCV
+
+        given = [name for name, value in asdict(self).items() if value is not None]
+        parts = [estimator, *(estimator.get_params() if hasattr(estimator, "get_params") else {}).values()]
+        if given and not any(isinstance(part, BaseSearchCV) for part in parts):
+            raise BadParameter(
+                f"{given[0]}= is for searches, and {_class_name(estimator)} is none.",
+                fix="Leave it out, or pass a GridSearchCV or the like.",
+            )
 
 
 class Fitting:
@@ -198,6 +243,7 @@ class Fitting:
         Where what stands in for fitted transformers is collected.
     options : Options, default None
         What only some estimators understand.
+    search : SearchOptions, default SearchOptions()
     """
 
     def __init__(
@@ -207,9 +253,11 @@ class Fitting:
         reports: list[StepReport] | None = None,
         stand_ins: dict[int, tuple[Any, Any]] | None = None,
         options: Options | None = None,
+        search: SearchOptions | None = None,
     ) -> None:
         self.memory, self.path = memory, path
         self.options = Options() if options is None else options
+        self.search = search or SearchOptions()
         self.reports: list[StepReport] = [] if reports is None else reports
         self._stand_ins: dict[int, tuple[Any, Any]] = {} if stand_ins is None else stand_ins
         self.report = StepReport("/".join(path), "")
@@ -219,7 +267,12 @@ class Fitting:
         """Fit one estimator by its Fitter, or by the single-node fallback."""
         self._has_parts = True
         inside = Fitting(
-            self.memory, (*self.path, name), self.reports, stand_ins=self._stand_ins, options=self.options
+            self.memory,
+            (*self.path, name),
+            self.reports,
+            stand_ins=self._stand_ins,
+            options=self.options,
+            search=self.search,
         )
         inside.report.estimator = _class_name(estimator)
         entry = registry.find(estimator)
@@ -292,16 +345,21 @@ def together(askings: Sequence[Asking]) -> Generator[list[Any], list[Any], list[
 def drive(asking: Asking, engine: Engine, *, verb: str) -> Any:
     """Answer a Fitter's questions on an engine until it returns."""
     answers: list[Any] | None = None
+    failure: Exception | None = None
     number = 0
     # BLAS with several threads may sum in another order: one thread, for the same bits anywhere.
     with one_thread():
         while True:
             try:
-                works = next(asking) if answers is None else asking.send(answers)
+                works = asking.send(answers) if failure is None else asking.throw(failure)  # type: ignore[arg-type]
             except StopIteration as stop:
                 return stop.value
-            number += 1
-            answers = _answer(works, engine, verb, number)
+            number += any(not isinstance(work, Note) for work in works)
+            answers, failure = None, None
+            try:
+                answers = _answer(works, engine, verb, number)
+            except Exception as error:  # noqa: BLE001 (raised again by a Fitter that does not look at it)
+                failure = error  # a Fitter of several fits may go on without the one that failed
 
 
 def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], *, label: str) -> list[Any]:
@@ -313,14 +371,17 @@ def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], 
         There is no row.
     """
     first = works[0][1].dataset
-    first.require_rows()
+    for _, view in works:
+        view.dataset.require_rows()
+    if any(view.dataset.row_filters != first.row_filters for _, view in works):
+        first, works = _apart(works)
     columns = tuple(dict.fromkeys(c for _, view in works for c in view.columns))
     stored = tuple(dict.fromkeys(c for _, view in works if view.prepare is None for c in view.columns))
     # The list of blocks stays here: each worker gets only the bundle that it works on.
     shipped = {id(view): replace(view, dataset=None) for _, view in works}  # type: ignore[arg-type]
     parts = tuple((reduction, shipped[id(view)]) for reduction, view in works)
     cached = {
-        i: Cached(first.select(view.columns).reader(), view.cache_key)
+        i: Cached(view.dataset.select(view.columns).reader(), view.cache_key)
         for i, (_, view) in enumerate(works)
         if view.prepare is not None
     }
@@ -331,6 +392,18 @@ def run_pass(engine: Engine, works: Sequence[tuple[Reduction[Any, Any], View]], 
         return [reduction.finish(state) for (reduction, _), state in zip(works, states, strict=True)]
 
 
+def _apart(works: Sequence[tuple[Reduction[Any, Any], View]]) -> tuple[Dataset, list[tuple[Reduction[Any, Any], View]]]:
+    """The rows of all of several parts of a dataset; each view then takes its own of them.
+
+    Folds are parts of one dataset: their passes share a read of it.
+    """
+    first = works[0][1].dataset
+    if any(view.dataset.blocks != first.blocks for _, view in works):
+        raise ValueError("Passes that share a read are over parts of one dataset.")
+    own = {id(view): replace(view, row_filters=view.dataset.row_filters) for _, view in works}
+    return replace(first, row_filters=()), [(reduction, own[id(view)]) for reduction, view in works]
+
+
 def make_view(
     data: Dataset | str | os.PathLike[str],
     *,
@@ -338,8 +411,12 @@ def make_view(
     features: Sequence[str] | None,
     sample_weight: str | None = None,
     group: str | None = None,
+    beside: Sequence[str] = (),
 ) -> View:
-    """A view from the arguments that users give, with every name checked."""
+    """A view from the arguments that users give, with every name checked.
+
+    The columns ``beside`` it are no features unless they are named.
+    """
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     targets = () if target is None else (target,) if isinstance(target, str) else tuple(target)
     dataset.require(targets, "target column")
@@ -348,8 +425,9 @@ def make_view(
     if group is not None:
         dataset.require([group], "group column")
     apart = {*targets, sample_weight, group}
+    dataset.require(beside, "column")
     if features is None:
-        features = [c for c in dataset.columns if c not in apart]
+        features = [c for c in dataset.columns if c not in apart and c not in beside]
     elif isinstance(features, str):
         raise BadParameter(f"features={features!r} is one string.", fix=f"Pass a list: features=[{features!r}].")
     dataset.require(features, "feature column")
@@ -463,23 +541,29 @@ class _GatherTask:
     estimator: Any
 
     def __call__(self, bundle_list: Sequence[Bundle]) -> Any:
-        from parquetry.through import takes_texts
-
-        batches = [
-            Batch(table, rows, block, self.view)
-            for bundle in bundle_list
-            for block in bundle
-            for table, rows in self.reader.read(block)
-        ]
-        x = _stack([b.named_X for b in batches])
-        if hasattr(x, "columns") and len(x.columns) == 1 and takes_texts(self.estimator):
-            x = x.iloc[:, 0]
-        arguments: dict[str, Any] = {}
-        if self.view.target:
-            arguments["y"] = _stack([b.y for b in batches])
-        if self.view.sample_weight is not None:
-            arguments["sample_weight"] = _stack([b.weights for b in batches])
+        x, arguments = gathered_rows(self.reader, self.view, bundle_list, self.estimator)
         return self.estimator.fit(x, **arguments)
+
+
+def gathered_rows(reader: Any, view: View, bundle_list: Sequence[Bundle], estimator: Any) -> tuple[Any, dict[str, Any]]:
+    """X of all rows as an estimator's own ``fit`` takes it, and ``y`` and ``sample_weight`` where there are any."""
+    from parquetry.through import takes_texts
+
+    xs, ys, weights = [], [], []
+    for block in (block for bundle in bundle_list for block in bundle):
+        for table, rows in reader.read(block):
+            batch = Batch(table, rows, block, view)
+            xs.append(batch.named_X)
+            ys += [batch.y] if view.target else []
+            weights += [] if view.sample_weight is None else [batch.weights]
+            del batch, table  # what was read goes as soon as X is made of it
+    x = _stack(xs)
+    if hasattr(x, "columns") and len(x.columns) == 1 and takes_texts(estimator):
+        x = x.iloc[:, 0]
+    arguments: dict[str, Any] = {"y": _stack(ys)} if view.target else {}
+    if view.sample_weight is not None:
+        arguments["sample_weight"] = _stack(weights)
+    return x, arguments
 
 
 def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[Any]:
@@ -501,6 +585,8 @@ def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[An
             results[i] = next(iter(engine.map(task, [bundles(view.dataset, columns)], label=label)))
         elif isinstance(work, Work):
             results[i] = work.run(engine, verb)
+        elif isinstance(work, Note):
+            engine.progress.note = work.text
     return results
 
 
@@ -526,7 +612,12 @@ def _observed(asking: Asking, notice: Callable[[list[Any]], None]) -> Asking:
         asked = next(asking)
         while True:
             notice(asked)
-            asked = asking.send((yield asked))
+            try:
+                answers = yield asked
+            except Exception as error:  # noqa: BLE001 (handed on)
+                asked = asking.throw(error)
+            else:
+                asked = asking.send(answers)
     except StopIteration as stop:
         return stop.value
 

@@ -14,10 +14,16 @@ class Progress:
     ----------
     show : bool or None, default None
         None shows it where standard error is a terminal.
+
+    Attributes
+    ----------
+    note : str
+        What stands behind the label, as the best score so far.
     """
 
     def __init__(self, show: bool | None = None) -> None:
         self.show = sys.stderr.isatty() if show is None else show
+        self.note = ""
 
     @contextmanager
     def task(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -31,8 +37,11 @@ class Progress:
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Bar(*columns, console=Console(stderr=True)) as bar:
-            row = bar.add_task(label, total=total)
-            yield lambda n: bar.advance(row, n)
+            row = bar.add_task(self._described(label), total=total)
+            yield lambda n: bar.update(row, advance=n, description=self._described(label))
+
+    def _described(self, label: str) -> str:
+        return f"{label} ({self.note})" if self.note else label
 
 
 def _nothing(_: int) -> None:

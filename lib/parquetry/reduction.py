@@ -176,14 +176,16 @@ class PassTask:
         return any(map(holds_gil, view.steps))
 
     def _read(self, block: Block, places: list[int], states: list[Any]) -> None:
-        from parquetry.view import Batch
-
         for table, rows in self.reader.read(block):
-            batches: dict[int, Batch] = {}
+            batches: dict[int, Batch | None] = {}
             for i in places:
                 view = self.parts[i][1]
                 # Reductions that share a view share its batch, and what it has computed.
-                self._take(i, batches.setdefault(id(view), Batch(table, rows, block, view)), states)
+                if id(view) not in batches:
+                    batches[id(view)] = view.batch(table, rows, block)
+                batch = batches[id(view)]
+                if batch is not None:
+                    self._take(i, batch, states)
 
     def _read_cached(self, block: Block, places: list[int], states: list[Any]) -> None:
         from parquetry.block_cache import cached_batches

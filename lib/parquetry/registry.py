@@ -44,7 +44,6 @@ _MODULES = (
     "parquetry.classical.dummy",
     "parquetry.classical.elastic_net",
     "parquetry.classical.elastic_net_cv",
-    "parquetry.classical.gram_search",
     "parquetry.classical.incremental",
     "parquetry.classical.kmeans",
     "parquetry.classical.lars",
@@ -62,6 +61,8 @@ _MODULES = (
     "parquetry.classical.svm",
     "parquetry.classical.target",
     "parquetry.classical.trees",
+    "parquetry.tuning.partial_fits",
+    "parquetry.tuning.search",
 )
 _OPTIONAL = {
     "catboost": "parquetry.boosting.catboost",

@@ -29,7 +29,7 @@ def check_gathered(estimator: Any, view: View, memory: int, why: str) -> None:
     ------
     TooBigForOneNode, BadParameter
     """
-    _check_weights(estimator, weighted=view.sample_weight is not None)
+    check_weights_taken(estimator, weighted=view.sample_weight is not None)
     _check_size(estimator, gathered_bytes(view), memory, why)
 
 
@@ -48,7 +48,7 @@ def check_steps(estimator: Any, view: View, memory: int) -> None:
     if weighted:
         _check_last(estimator)
     for step, width, gets_weights in _gathered_steps(estimator, len(view.features), weighted=weighted):
-        _check_weights(step, weighted=gets_weights)
+        check_weights_taken(step, weighted=gets_weights)
         needed = _matrix_bytes(view, 1 if width is None else width)
         _check_size(step, needed, memory, no_fitter(step), about="at least")
 
@@ -85,7 +85,8 @@ def _gathered_steps(estimator: Any, width: int | None, *, weighted: bool) -> Ste
     return width if isinstance(estimator, OneToOneFeatureMixin) else None
 
 
-def _check_weights(estimator: Any, *, weighted: bool) -> None:
+def check_weights_taken(estimator: Any, *, weighted: bool) -> None:
+    """Raise BadParameter where an estimator's own ``fit`` takes no weights and there are some."""
     if weighted and not _takes_weights(estimator):
         raise BadParameter(
             f"{_name(estimator)}.fit takes no sample_weight.",

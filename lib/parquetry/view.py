@@ -21,6 +21,7 @@ from parquetry.block_cache import CacheKey, Prepare, float_arrays
 from parquetry.dataset import Block, Dataset
 from parquetry.errors import UnknownColumn, WrongColumnType
 from parquetry.reading import BATCH_MULTIPLE
+from parquetry.rows import RowFilter, combined_mask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,6 +168,9 @@ class View:
         What of each batch is kept in the block cache; see ``cached``.
     group : str or None, default None
         The column of query ids, for rankers.
+    row_filters : tuple of RowFilter, default ()
+        Which rows of what is read belong to the view, where a pass over several parts of a dataset
+        reads more than them; the dataset's own filters else.
     """
 
     dataset: Dataset
@@ -179,6 +183,7 @@ class View:
     weight_step: Any = None
     prepare: Prepare | None = None
     group: str | None = None
+    row_filters: tuple[RowFilter, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -241,6 +246,15 @@ class View:
         Reductions over it get a :class:`~parquetry.block_cache.CachedBatch`.
         """
         return replace(self, prepare=prepare)
+
+    def batch(self, table: pa.Table, rows: npt.NDArray[np.int64], block: Block) -> Batch | None:
+        """Its own of the rows that were read; None where there is none."""
+        mask = combined_mask(self.row_filters, block.name, block.row_group, block.num_rows)
+        if mask is not None:
+            chosen = mask[rows]
+            if not chosen.all():
+                table, rows = table.filter(pa.array(chosen)), rows[chosen]
+        return Batch(table, rows, block, self) if len(rows) else None
 
     @cached_property
     def cache_key(self) -> CacheKey:

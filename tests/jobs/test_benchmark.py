@@ -99,7 +99,8 @@ def test_own_rows_are_copied_whole(houses: Path, tmp_path: Path) -> None:
 LOOSE = {"logistic": 1e-5, "power": 1e-5, "tree": 0.1, "forest": 0.3, "xgboost": 0.05, "lightgbm": 0.05}
 
 
-@pytest.mark.parametrize("row", ROWS)
+# A search is a hundred fits, and its scores are compared in its own tests.
+@pytest.mark.parametrize("row", [row for row in ROWS if row != "search"])
 def test_contenders_give_the_same_answers(row: str, tiny: sets.BenchmarkSet, tmp_path: Path) -> None:
     kind = ROWS[row].data
     data = tiny if kind == "numbers" else sets.GENERATORS[kind](tmp_path / "data", 3_000)

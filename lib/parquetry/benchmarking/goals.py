@@ -23,6 +23,7 @@ GOALS = (
     Goal("ridge grid: pandas over local, at least 30", "ridge-grid", "pandas-sklearn", "ours-local", at_least=30.0),
     Goal("tree: MLlib over ours on Spark, at least 3", "tree", "spark-mllib", "ours-spark", at_least=3.0),
     Goal("forest: MLlib over ours on Spark, at least 3", "forest", "spark-mllib", "ours-spark", at_least=3.0),
+    Goal("search: scikit-learn over local, at least 1.5", "search", "pandas-sklearn", "ours-local", at_least=1.5),
     Goal(
         "XGBoost in memory, and its read: local over it, at most 1.15",
         "xgboost",

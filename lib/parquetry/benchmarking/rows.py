@@ -14,6 +14,8 @@ CLUSTERS, ROUNDS = 8, 20
 TREES, DEPTH = 50, 10
 QUANTILES = 1_000
 ROUNDS_BOOSTED, BOOSTED_DEPTH, BOOSTED_LEAVES = 100, 6, 63
+CANDIDATES, STAGES = 20, 10
+"""Of the search, and boosting iterations of each of its fits."""
 TOLERANCE = 1e-6
 """The largest entry of the logistic loss's mean gradient at which a fit may stop."""
 
@@ -60,6 +62,12 @@ ROWS = {
         Row("forest", f"a forest of {TREES} trees of depth {DEPTH}", reads="label"),
         Row("xgboost", f"XGBoost, {ROUNDS_BOOSTED} trees of depth {BOOSTED_DEPTH}", reads="label"),
         Row("lightgbm", f"LightGBM, {ROUNDS_BOOSTED} trees of depth {BOOSTED_DEPTH}", reads="label"),
+        Row(
+            "search",
+            f"random search of histogram boosting of {STAGES} trees, {CANDIDATES} candidates x {FOLDS} folds, "
+            "on the first file",
+            reads="label",
+        ),
         Row("profile-pass", "profile of all features in one read, without quantiles"),
         Row("profile", "profile of all features with exact quartiles and correlations"),
         Row("text", "TF-IDF and logistic regression on short texts", data="texts", reads="label"),

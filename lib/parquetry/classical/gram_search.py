@@ -1,9 +1,10 @@
-"""GridSearchCV and RandomizedSearchCV over linear models on Gram matrices: all candidates on all folds in one pass."""
+"""Searches over linear models on Gram matrices: all candidates on all folds in one pass."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+import traceback
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, MultiTaskElasticNet, MultiTaskLasso, Ridge
-from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.model_selection._validation import _warn_or_raise_about_fit_failures
 
-from parquetry.classical.elastic_net import GIVEN_GRAM, check_targets, elastic_net_of, holds_gram
-from parquetry.classical.folds import OTHER_FOLDS, Folds, row_folds, splits_by_row
+from parquetry.classical.elastic_net import check_targets, elastic_net_of, holds_gram
+from parquetry.classical.folds import Folds, row_folds, splits_by_row
 from parquetry.classical.gram import GramState
 from parquetry.classical.gram_folds import FoldGrams, fold_grams
 from parquetry.classical.held_out import SCORES, HeldOut, LinearPath, all_squared_errors, score, squared_errors
@@ -22,25 +24,17 @@ from parquetry.classical.inputs import in_linear_type
 from parquetry.classical.linear import least_squares_of, penalties, ridge_of
 from parquetry.classical.moment_rows import fit_on_moments, moment_rows, summed
 from parquetry.classical.ridge_path import ridge_path
+from parquetry.errors import BadParameter
 from parquetry.features.surrogate import checked
 from parquetry.fitting import Asking, Fitting, Pass
-from parquetry.registry import fitter
 from parquetry.view import FloatArray, View
 
-_MODELS = (LinearRegression, Ridge, Lasso, ElasticNet, MultiTaskLasso, MultiTaskElasticNet)
+GRAM_MODELS = (LinearRegression, Ridge, Lasso, ElasticNet, MultiTaskLasso, MultiTaskElasticNet)
+"""What is fitted from a Gram matrix alone."""
 _ABSOLUTE = "neg_mean_absolute_error"
 
 
-@fitter(
-    GridSearchCV,
-    RandomizedSearchCV,
-    passes="1 (2 where a model fits almost exactly, or for an absolute error)",
-    exact="same ranks; scores to 1e-9",
-    matrices=False,
-    single_node="any model but LinearRegression, Ridge, Lasso, ElasticNet, MultiTask…; scoring= other than R² "
-    "and mean errors; cv= other than a number or an unshuffled KFold",
-)
-def fit_gram_search(search: Any, view: View, fitting: Fitting) -> Asking:
+def fit_gram_search(search: Any, view: View, candidates: Sequence[dict[str, Any]], fitting: Fitting) -> Asking:
     """Search the parameters of a linear model on Gram matrices; one state a fold answers all candidates.
 
     All candidates are fitted together, so the times in ``cv_results_`` are NaN: not measured. Training
@@ -48,53 +42,74 @@ def fit_gram_search(search: Any, view: View, fitting: Fitting) -> Asking:
 
     Source: https://scikit-learn.org/stable/modules/grid_search.html
     """
-    checked(search, search._validate_params)
-    why = _reason_to_gather(search)
-    if why:
-        return (yield from fitting.gather(search, view, why))
-    candidates = checked(search, lambda: _candidates(search))
-    models = [_model(search, candidate, view) for candidate in candidates]
-    if any(holds_gram(model) for model in models):
-        return (yield from fitting.gather(search, view, GIVEN_GRAM))
+    models, traces = _models(search, candidates, view)
+    good = [i for i, trace in enumerate(traces) if trace is None]
     folds = yield from row_folds(search, view, search.cv)
     grams = yield from fold_grams(search, view, fitting, folds)
-    test, train = yield from _scores(search, models, view, folds, grams)
+    test, train = yield from _scores(search, [models[i] for i in good], view, folds, grams)
     search.scorer_, _ = search._get_scorers()
     search.multimetric_, search.n_splits_ = False, folds.count
-    _set_results(search, candidates, test, train)
+    _set_results(search, candidates, [_spread(search, scores, traces, good) for scores in (test, train)], traces)
     if search.refit:
         yield from _refit(search, grams.total, view)
     return search
 
 
-def _reason_to_gather(search: Any) -> str:
-    name = type(search.estimator).__name__
-    if type(search.estimator) not in _MODELS:
-        return f"There is no distributed search over {name}."
+def searches_on_gram(search: Any, candidates: Sequence[dict[str, Any]]) -> bool:
+    """Whether the candidates are linear models whose scores come from Gram matrices, on folds by row."""
+    if type(search.estimator) not in GRAM_MODELS or not isinstance(search, GridSearchCV | RandomizedSearchCV):
+        return False
     if search.scoring is not None and not (isinstance(search.scoring, str) and search.scoring in SCORES):
-        return f"scoring={search.scoring!r} needs the predictions of all rows at once."
+        return False
     if search.scoring == _ABSOLUTE and search.return_train_score:
-        return "Absolute errors on the training rows need each fold's rows again for each fold."
-    if not splits_by_row(search.cv, by_class=False):
-        return OTHER_FOLDS
-    return ""
+        return False  # absolute errors on the training rows need each fold's rows again for each fold
+    given = [search.estimator.get_params(), *candidates]
+    return splits_by_row(search.cv, by_class=False) and not any(holds_gram(_Given(params)) for params in given)
 
 
-def _candidates(search: Any) -> list[dict[str, Any]]:
-    if isinstance(search, GridSearchCV):
-        return list(ParameterGrid(search.param_grid))
-    return list(ParameterSampler(search.param_distributions, search.n_iter, random_state=search.random_state))
+class _Given:
+    """Parameters as attributes."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.__dict__.update(params)
 
 
-def _model(search: Any, candidate: dict[str, Any], view: View) -> Any:
-    """A candidate, with its parameters checked."""
-    model = clone(search.estimator)
-    checked(search, lambda: model.set_params(**clone(candidate, safe=False)))
+def _models(search: Any, candidates: Sequence[dict[str, Any]], view: View) -> tuple[list[Any], list[str | None]]:
+    """Each candidate with its parameters checked, and the traceback of each that is refused."""
+    models, traces, last = [], [], None
+    for candidate in candidates:
+        model, trace = None, None
+        try:
+            model = clone(search.estimator)
+            checked(search, partial(model.set_params, **clone(candidate, safe=False)))
+            check_gram_model(model, view)
+        except BadParameter as error:
+            if search.error_score == "raise":
+                raise
+            trace, last = traceback.format_exc(), error
+        models.append(model)
+        traces.append(trace)
+    if last is not None and None not in traces:
+        raise last
+    return models, traces
+
+
+def check_gram_model(model: Any, view: View) -> None:
+    """Raise BadParameter for a parameter that the model does not take."""
     checked(model, model._validate_params)
     check_targets(model, view, several=isinstance(model, MultiTaskElasticNet))
     if isinstance(model, Ridge):
         penalties(model, len(view.target))
-    return model
+
+
+def _spread(search: Any, scores: Any, traces: list[str | None], good: list[int]) -> Any:
+    """Scores of all candidates, those that failed among them."""
+    if scores is None:
+        return None
+    instead = np.nan if search.error_score == "raise" else float(search.error_score)
+    spread = np.full((len(traces), scores.shape[1]), instead)
+    spread[good] = scores
+    return spread
 
 
 def _scores(
@@ -142,13 +157,17 @@ def _path(models: list[Any], state: GramState, width: int, *, fit_intercept: boo
     return LinearPath.of(coef, state, fit_intercept=fit_intercept)
 
 
-def _set_results(search: Any, candidates: list[dict[str, Any]], test: FloatArray, train: FloatArray | None) -> None:
+def _set_results(
+    search: Any, candidates: Sequence[dict[str, Any]], scores: list[FloatArray], traces: list[str | None]
+) -> None:
+    test, train = scores
     out = []
     for i in range(len(candidates)):
         for k in range(test.shape[1]):
-            fitted = {"fit_time": np.nan, "score_time": np.nan, "test_scores": test[i, k]}
+            fitted = {"fit_time": np.nan, "score_time": np.nan, "test_scores": test[i, k], "fit_error": traces[i]}
             out.append(fitted if train is None else {**fitted, "train_scores": train[i, k]})
-    search.cv_results_ = search._format_results(candidates, test.shape[1], out)
+    checked(search, lambda: _warn_or_raise_about_fit_failures(out, search.error_score))
+    search.cv_results_ = search._format_results(list(candidates), test.shape[1], out)
     search.best_index_ = checked(search, lambda: search._select_best_index(search.refit, "score", search.cv_results_))
     if not callable(search.refit):
         search.best_score_ = search.cv_results_["mean_test_score"][search.best_index_]
@@ -159,17 +178,23 @@ def _refit(search: Any, total: GramState, view: View) -> Generator[list[Any], li
     """Fit the best candidate on all rows, from the state that is there already."""
     started = time.time()
     best = clone(search.estimator).set_params(**clone(search.best_params_, safe=False))
-    if isinstance(best, ElasticNet):
-        elastic_net_of(best, total, view)
-    elif best.positive:
-        fit_on_moments(best, total, view, per_row=False)
-    elif isinstance(best, Ridge):
-        yield from ridge_of(best, total, view)
-    else:
-        yield from least_squares_of(best, total if best.fit_intercept else _raw(total), view)
-    search.best_estimator_, search.refit_time_ = in_linear_type(best, view), time.time() - started
+    search.best_estimator_ = yield from from_gram(best, total, view)
+    search.refit_time_ = time.time() - started
     if hasattr(best, "feature_names_in_"):
         search.feature_names_in_ = best.feature_names_in_
+
+
+def from_gram(model: Any, total: GramState, view: View) -> Asking:
+    """One of ``GRAM_MODELS`` fitted from a Gram state of its rows; the model itself is changed."""
+    if isinstance(model, ElasticNet):
+        elastic_net_of(model, total, view)
+    elif model.positive:
+        fit_on_moments(model, total, view, per_row=False)
+    elif isinstance(model, Ridge):
+        yield from ridge_of(model, total, view)
+    else:
+        yield from least_squares_of(model, total if model.fit_intercept else _raw(total), view)
+    return in_linear_type(model, view)
 
 
 def _raw(gram: GramState) -> GramState:

@@ -43,10 +43,27 @@ def evaluate_classifier(model: Any, view: View, engine: Any) -> dict[str, Any]:
     width = max(len(c) for c in classes)
     if method == "decision_function" and not (len(classes) == 1 and _one_score_a_class(model, view, width)):
         method = "predict"
-    ranked = method != "predict" and 1 < width <= MOST_RANKED
-    answers = Answers(model, classes, method, ranked)
-    found: dict[str, Any] = drive(_classification(answers, view), engine, verb="evaluate")
+    found: dict[str, Any] = drive(classifier_metrics(model, view, method), engine, verb="evaluate")
     return found
+
+
+def classifier_metrics(
+    model: Any, view: View, method: str, *, ranked: bool = True
+) -> Generator[list[Any], list[Any], dict[str, Any]]:
+    """The metrics of a model over a view, as far as what one of its methods gives goes.
+
+    Parameters
+    ----------
+    model : fitted classifier
+    view : View
+    method : {"predict_proba", "decision_function", "predict"}
+    ranked : bool, default True
+        Whether areas and curves are wanted.
+    """
+    classes = _classes_of(model, view)
+    width = max(len(c) for c in classes)
+    answers = Answers(model, classes, method, ranked and method != "predict" and 1 < width <= MOST_RANKED)
+    return (yield from _classification(answers, view))
 
 
 def _classes_of(model: Any, view: View) -> tuple[npt.NDArray[Any], ...]:

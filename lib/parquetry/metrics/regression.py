@@ -40,6 +40,22 @@ class Applied:
 
 def evaluate_regressor(model: Any, view: View, engine: Any) -> dict[str, Any]:
     """The regression metrics of a model over a view; outputs are averaged with equal weight."""
+    found: dict[str, Any] = drive(regressor_metrics(model, view), engine, verb="evaluate")
+    return found
+
+
+def regressor_metrics(
+    model: Any, view: View, *, ranked: bool = True
+) -> Generator[list[Any], list[Any], dict[str, Any]]:
+    """The metrics of a model over a view.
+
+    Parameters
+    ----------
+    model : fitted regressor
+    view : View
+    ranked : bool, default True
+        Whether the errors' quantiles are wanted, and the median among them; NaN else.
+    """
     for name in view.target:
         kind = view.dataset.full_schema.field(name).type
         if not is_numeric(kind):
@@ -51,8 +67,7 @@ def evaluate_regressor(model: Any, view: View, engine: Any) -> dict[str, Any]:
             f"{len(view.target)} column{'s' if len(view.target) > 1 else ''}.",
             fix="Name the columns that it was fitted on, in their order, with target=.",
         )
-    found: dict[str, Any] = drive(_regression(seen), engine, verb="evaluate")
-    return found
+    return (yield from _regression(seen, ranked=ranked))
 
 
 # --- sums of errors -------------------------------------------------------------------------
@@ -163,16 +178,20 @@ def errors_by_size(batch: Batch) -> list[FloatArray]:
 
 
 # --- the metrics ----------------------------------------------------------------------------
-def _regression(view: View) -> Generator[list[Any], list[Any], dict[str, Any]]:
+def _regression(view: View, *, ranked: bool) -> Generator[list[Any], list[Any], dict[str, Any]]:
     outputs = len(view.target)
     cap = max(FEWEST, CAP // (2 * outputs))
-    if view.dataset.num_rows > cap:
+    if ranked and view.dataset.num_rows > cap:
         view = view.cached()  # the quantiles may need another pass: the model need not predict again
-    works = [Pass(RegressionErrors(view.target), view), Pass(Tallies(errors_by_size, cap), view)]
+    works = [Pass(RegressionErrors(view.target), view)]
     if view.sample_weight is not None:
         works.insert(0, Pass(RowWeights(view.sample_weight), view))
-    *_, sums, tallies = yield works
-    found = yield from quantiles(tallies, view, q=ERROR_QUANTILES, values=errors_by_size, cap=cap)
+    if ranked:
+        *_, sums, tallies = yield [*works, Pass(Tallies(errors_by_size, cap), view)]
+        found = yield from quantiles(tallies, view, q=ERROR_QUANTILES, values=errors_by_size, cap=cap)
+    else:
+        *_, sums = yield works
+        found = np.full((2 * outputs, len(ERROR_QUANTILES)), np.nan)
     medians = found[:outputs, ERROR_QUANTILES.index(0.5)]
     each = [_metrics(sums, i, float(medians[i]), found[outputs + i].tolist()) for i in range(outputs)]
     if outputs == 1:

@@ -9,6 +9,7 @@ from parquetry.benchmarking.contenders.base import Contender, first_centers, wei
 from parquetry.benchmarking.rows import (
     BOOSTED_DEPTH,
     BOOSTED_LEAVES,
+    CANDIDATES,
     CLUSTERS,
     DEPTH,
     FOLDS,
@@ -16,6 +17,7 @@ from parquetry.benchmarking.rows import (
     QUANTILES,
     ROUNDS,
     ROUNDS_BOOSTED,
+    STAGES,
     TOLERANCE,
     TREES,
 )
@@ -97,6 +99,10 @@ class PandasSklearn(Contender):
         frame = _read(path, [*self.data.features, self.data.label])
         x, y = frame[list(self.data.features)], frame[self.data.label]
         return lightgbm_gains(lightgbm_estimator(self.workers).fit(x, y))
+
+    def search(self, path: str) -> list[float]:
+        found = boosting_search(self.workers).fit(*_rows(self.data, first_file(path), self.data.label))
+        return [found.best_score_]
 
     def profile_pass(self, path: str) -> list[float]:
         frame = _read(path, [*self.data.features])
@@ -192,6 +198,27 @@ def lightgbm_gains(model: Any) -> list[float]:
     """Each feature's share of the gain of all splits of a LightGBM model."""
     gains = model.booster_.feature_importance("gain")
     return [float(gain) for gain in gains / gains.sum()]
+
+
+def boosting_search(workers: int) -> Any:
+    """The search that scikit-learn and Parquetry make."""
+    from scipy.stats import loguniform, randint
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import RandomizedSearchCV
+
+    model = HistGradientBoostingClassifier(max_iter=STAGES, early_stopping=False, random_state=0)
+    chances = {
+        "learning_rate": loguniform(0.03, 0.5),
+        "max_leaf_nodes": randint(8, 48),
+        "min_samples_leaf": randint(5, 100),
+        "l2_regularization": loguniform(1e-3, 10.0),
+    }
+    return RandomizedSearchCV(model, chances, n_iter=CANDIDATES, cv=FOLDS, random_state=0, n_jobs=workers)
+
+
+def first_file(path: str) -> str:
+    """The first Parquet file of a folder: about a million rows of the generated set."""
+    return os.path.join(path, min(name for name in os.listdir(path) if name.endswith(".parquet")))
 
 
 def text_estimator() -> Any:

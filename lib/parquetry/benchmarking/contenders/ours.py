@@ -91,6 +91,10 @@ class Ours(Contender):
     def lightgbm(self, path: str) -> list[float]:
         return memory.lightgbm_gains(self._fit(memory.lightgbm_estimator(1), path, target=self.data.label))
 
+    def search(self, path: str) -> list[float]:
+        search = memory.boosting_search(self.workers)
+        return [self._fit(search, memory.first_file(path), target=self.data.label).best_score_]
+
     def text(self, path: str) -> list[float]:
         from parquetry.fitting import fit
 
