@@ -101,10 +101,15 @@ class SupportsGang(Protocol):
     def gang(self, task: Callable[[Member], Any], size: int, *, label: str) -> list[Any]:
         """``task(member)`` for ``size`` members at the same time; results in order of rank.
 
+        A task with a true attribute ``supervises`` only watches over a process of its own: an
+        engine may run it in a thread, and as many on a worker as that has threads.
+
         Raises
         ------
         NotEnoughSlots
             The engine cannot run that many at once.
+        EngineLost
+            A member, or the worker that ran it, is gone.
         """
 
 
@@ -114,8 +119,15 @@ class Member(Protocol):
     rank: int
     size: int
 
+    @property
+    def host(self) -> str:
+        """The address under which other members reach this one's machine."""
+
     def all_gather(self, message: str) -> list[str]:
         """Every member's message, in order of rank; waits for all of them."""
+
+    def together(self) -> bool:
+        """Whether no other member is known to have failed."""
 
 
 def open_engine(

@@ -9,10 +9,12 @@ from __future__ import annotations
 import difflib
 import shlex
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+_TRACE_LINES = 12
 _ENDS = (".", "!", "?", ":", ";", "…")
 
 
@@ -183,6 +185,10 @@ class EngineLost(ParquetryError, ConnectionError):
     """The engine's scheduler or workers went away during the work."""
 
 
+class GangLost(EngineLost):
+    """A rank of a gang was lost in the middle of its work, and the gang with it."""
+
+
 class NotEnoughSlots(ParquetryError, RuntimeError):
     """A gang needs more slots at once than the engine has."""
 
@@ -245,4 +251,13 @@ def missing(package: str, extra: str, need: str) -> MissingDependency:
         f"The package {package!r} is not installed.",
         why=f"It is needed {need}.",
         fix=f"Install it with: {shlex.quote(sys.executable)} -m pip install {source}",
+    )
+
+
+def failed(error: BaseException, label: str) -> TaskFailed:
+    """The typed form of an error that a task raised by itself."""
+    trace = "".join(traceback.format_exception(error)).strip().splitlines()
+    return TaskFailed(
+        f"{label}: a task raised {type(error).__name__}: {error}",
+        fix="The worker's traceback ends:\n" + "\n".join(trace[-_TRACE_LINES:]),
     )

@@ -11,7 +11,7 @@ import pickle
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -27,6 +27,7 @@ from parquetry.single_node import check_gathered, check_steps, no_fitter
 from parquetry.view import Batch, View, is_numeric
 
 if TYPE_CHECKING:
+    from parquetry.boosting.gang import Gang
     from parquetry.engine import Engine
 
 Asking = Generator[list[Any], list[Any], Any]
@@ -68,6 +69,39 @@ class StepReport:
     passes: int = 0
 
 
+@dataclass
+class Options:
+    """Arguments of ``fit`` that only some estimators understand; taking one notes that it was used.
+
+    Parameters
+    ----------
+    group : str or None
+        The column of query ids; it is the view's ``group`` too.
+    validation : Dataset or None
+    gang : Gang, int or None
+    """
+
+    group: str | None = None
+    validation: Dataset | None = None
+    gang: Any = None
+    used: set[str] = field(default_factory=set)
+
+    def take(self, name: str) -> Any:
+        """The option of this name, or None."""
+        self.used.add(name)
+        return getattr(self, name)
+
+    def check_used(self, who: str) -> None:
+        """Raise BadParameter for an option that was given and that no step has taken."""
+        for name in ("group", "validation", "gang"):
+            if getattr(self, name) is not None and name not in self.used:
+                raise BadParameter(
+                    f"{name}= was given, and no part of {who} takes it.",
+                    why="Left out silently, it would seem to have been used.",
+                    fix="Leave it out, or fit a boosted model (group= is for rankers).",
+                )
+
+
 def fit(
     estimator: Any,
     data: Dataset | str | os.PathLike[str],
@@ -77,6 +111,9 @@ def fit(
     sample_weight: str | None = None,
     engine: Engine | str | None = None,
     memory: str | int | None = None,
+    group: str | None = None,
+    validation: Dataset | str | os.PathLike[str] | None = None,
+    gang: Gang | int | None = None,
 ) -> Any:
     """Fit a scikit-learn estimator or pipeline on Parquet data of any size.
 
@@ -95,6 +132,13 @@ def fit(
         None is the local engine.
     memory : str or int, default None
         Most bytes (``"4GiB"``) that a single-node fit may take; None is the engine's own bound.
+    group : str, default None
+        The column of query ids, for rankers: equal ids stand next to each other.
+    validation : Dataset, path or URL, default None
+        Rows with the same columns on which a boosted model is scored after each round, and stops early.
+    gang : Gang or int, default None
+        How many processes train a boosted model together (``world``), and what happens when one is
+        lost; see :class:`parquetry.boosting.Gang`.
 
     Returns
     -------
@@ -113,17 +157,19 @@ def fit(
 
     started = time.perf_counter()
     require_estimator(estimator)
-    view = make_view(data, target=target, features=features, sample_weight=sample_weight)
+    view = make_view(data, target=target, features=features, sample_weight=sample_weight, group=group)
     check_view(view, estimator)
     check_picklable(estimator)
     cloned = _cloned(estimator)
+    options = Options(group, _validation(validation, view), gang)
     with borrowed_engine(engine) as running:
         budget = running.memory if memory is None else parse_bytes(memory)
         check_steps(cloned, view, budget)
-        fitting = Fitting(budget)
+        fitting = Fitting(budget, options=options)
         reads: list[int] = []
         asking = _observed(fitting.step(cloned, view, _class_name(cloned)), lambda asked: reads.append(_reads(asked)))
         model = drive(asking, running, verb="fit")
+        options.check_used(_class_name(cloned))
         seconds = time.perf_counter() - started
         model.fit_report_ = _report(view, running, fitting.reports, sum(reads), seconds)
     return model
@@ -140,10 +186,19 @@ class Fitting:
         The names of the steps that lead to this one.
     reports : list of StepReport, default None
         Where the reports of all steps are collected.
+    options : Options, default None
+        What only some estimators understand.
     """
 
-    def __init__(self, memory: int, path: tuple[str, ...] = (), reports: list[StepReport] | None = None) -> None:
+    def __init__(
+        self,
+        memory: int,
+        path: tuple[str, ...] = (),
+        reports: list[StepReport] | None = None,
+        options: Options | None = None,
+    ) -> None:
         self.memory, self.path = memory, path
+        self.options = Options() if options is None else options
         self.reports: list[StepReport] = [] if reports is None else reports
         self.report = StepReport("/".join(path), "")
         self._has_parts = False
@@ -151,7 +206,7 @@ class Fitting:
     def step(self, estimator: Any, view: View, name: str) -> Asking:
         """Fit one estimator by its Fitter, or by the single-node fallback."""
         self._has_parts = True
-        inside = Fitting(self.memory, (*self.path, name), self.reports)
+        inside = Fitting(self.memory, (*self.path, name), self.reports, self.options)
         inside.report.estimator = _class_name(estimator)
         entry = registry.find(estimator)
         if entry is None:
@@ -249,6 +304,7 @@ def make_view(
     target: str | Sequence[str] | None,
     features: Sequence[str] | None,
     sample_weight: str | None = None,
+    group: str | None = None,
 ) -> View:
     """A view from the arguments that users give, with every name checked."""
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
@@ -256,7 +312,9 @@ def make_view(
     dataset.require(targets, "target column")
     if sample_weight is not None:
         dataset.require([sample_weight], "weight column")
-    apart = {*targets, sample_weight}
+    if group is not None:
+        dataset.require([group], "group column")
+    apart = {*targets, sample_weight, group}
     if features is None:
         features = [c for c in dataset.columns if c not in apart]
     elif isinstance(features, str):
@@ -265,7 +323,7 @@ def make_view(
     leaked = [c for c in features if c in apart]
     if leaked:
         raise BadParameter(
-            f"{leaked[0]!r} is both a feature and the target or weight.",
+            f"{leaked[0]!r} is both a feature and the target, weight or group.",
             why="A model that sees its target has learned nothing.",
             fix="Leave it out of features=.",
         )
@@ -273,7 +331,7 @@ def make_view(
         raise BadParameter("There is no feature column left.", fix="Name some with features=.")
     if len(set(features)) < len(features):
         raise BadParameter(f"A column is named twice in features={list(features)}.", fix="Name each once.")
-    return View(dataset, tuple(features), targets, sample_weight)
+    return View(dataset, tuple(features), targets, sample_weight, group=group)
 
 
 def require_estimator(estimator: Any) -> None:
@@ -328,6 +386,23 @@ def check_picklable(estimator: Any) -> None:
                 why=f"{type(error).__name__}: {error}",
                 fix="Keep open files, locks and connections out of it; open them inside the function.",
             ) from error
+
+
+def _validation(data: Dataset | str | os.PathLike[str] | None, view: View) -> Dataset | None:
+    """The validation rows, with the columns that the fit reads and of the same types."""
+    if data is None:
+        return None
+    dataset = data if isinstance(data, Dataset) else open_dataset(data)
+    dataset.require(view.columns, "column (of validation=)")
+    dataset.require_rows()
+    for name in view.columns:
+        ours, theirs = view.dataset.full_schema.field(name).type, dataset.full_schema.field(name).type
+        if ours != theirs:
+            raise WrongColumnType(
+                f"Column {name!r} is {theirs} in validation= and {ours} in the data.",
+                fix="Write both with the same types.",
+            )
+    return dataset
 
 
 def _cloned(estimator: Any) -> Any:

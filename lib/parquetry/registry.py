@@ -9,6 +9,7 @@ fitted by its own code.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,8 @@ _MODULES = (
     "parquetry.classical.target",
     "parquetry.classical.trees",
 )
+_OPTIONAL = {"xgboost": "parquetry.boosting.xgboost"}
+"""Modules with the Fitters of packages that are extras: loaded when an estimator of theirs comes by."""
 _ENTRIES: dict[type, Entry] = {}
 BAR = r"\|"  # a bar of its own would end a table's cell
 
@@ -102,13 +105,19 @@ def fitter(
 
 def find(estimator: Any) -> Entry | None:
     """The entry for an estimator's exact class, or None."""
-    return entries().get(type(estimator))
+    own = _OPTIONAL.get(type(estimator).__module__.partition(".")[0])
+    for module in _MODULES if own is None else (*_MODULES, own):
+        importlib.import_module(module)
+    return _ENTRIES.get(type(estimator))
 
 
 def entries() -> dict[type, Entry]:
-    """All entries; loads the modules that hold fitters."""
+    """All entries; loads the modules that hold fitters, those of extras where these are installed."""
     for module in _MODULES:
         importlib.import_module(module)
+    for package, module in _OPTIONAL.items():
+        if importlib.util.find_spec(package) is not None:
+            importlib.import_module(module)
     return _ENTRIES
 
 

@@ -99,15 +99,15 @@ def open_input(
     return replace(open_dataset(converted.path), uri=os.fspath(source))
 
 
-def open_job_input(config: JobConfig, run: Run, *, default: str) -> Dataset:
-    """The data of a job: its ``--input``, else the catalogue's set ``default``; noted in the run."""
+def open_job_input(config: JobConfig, run: Run, *, default: str, rows: int | None = None) -> Dataset:
+    """The data of a job: its ``--input``, else the catalogue's set ``default``, or so many generated rows of it."""
     from parquetry import catalogue
 
     if config.input is not None:
         run.origin(f"{config.input}, given by the user")
         dataset = open_input(config.input, run.path("input"))
     else:
-        found = catalogue.find(default, seed=config.seed)
+        found = catalogue.find(default, seed=config.seed, rows=rows)
         run.origin(f"{found.entry.title}: {found.origin}", synthetic=found.synthetic, units=found.entry.units)
         dataset = open_input(found.path, run.path("input"), None if found.synthetic else found.entry.layout)
     if dataset.ignored:

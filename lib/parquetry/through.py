@@ -8,6 +8,7 @@ columns that it gets.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
+from parquetry.errors import BadParameter
 from parquetry.view import Column, Columns
 
 
@@ -148,7 +150,31 @@ def call(estimator: Any, method: str, x: Any) -> Any:
             return getattr(nameless(estimator), method)(x)
     if isinstance(x, Columns) and len(x.names) == 1 and takes_texts(estimator):
         x = x.column(0)
+    if getattr(estimator, "enable_categorical", False):
+        return _with_categories(estimator, method, as_given(x))
     return getattr(estimator, method)(as_given(x))
+
+
+def as_categories(frame: Any) -> Any:
+    """A frame with its texts as categories: boosters take no others. Which value has which code does not matter."""
+    texts = [c for c in frame.columns if frame[c].dtype == object or str(frame[c].dtype).startswith("str")]
+    return frame.astype(dict.fromkeys(texts, "category")) if texts else frame
+
+
+def _with_categories(estimator: Any, method: str, x: Any) -> Any:
+    try:
+        return getattr(estimator, method)(as_categories(x) if hasattr(x, "columns") else x)
+    except ValueError as error:
+        told = re.search(r"category not in the training set for the (\d+)\w\w .*?: `(.*)`", str(error))
+        if told is None:
+            raise
+        names = [str(c) for c in x.columns]
+        raise BadParameter(
+            f"{type(estimator).__name__}: column {names[int(told[1])]!r} holds {told[2]!r}, "
+            "a category not in the training set.",
+            why="The model has no branch for it.",
+            fix="Make it null (it is then treated as missing), or fit on rows that hold it.",
+        ) from error
 
 
 def apply(model: Any, method: str, x: Any) -> Any:
@@ -215,8 +241,8 @@ def _row_bytes(x: Any) -> float:
 
 def nameless(estimator: Any) -> Any:
     """A shallow copy that does not expect names, so that it takes arrays without a warning."""
-    if not hasattr(estimator, "feature_names_in_"):
-        return estimator
+    if "feature_names_in_" not in getattr(estimator, "__dict__", {}):
+        return estimator  # it has no names, or answers from its model: XGBoost then takes arrays as they are
     bare = copy.copy(estimator)
     del bare.feature_names_in_
     return bare

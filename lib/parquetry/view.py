@@ -165,6 +165,8 @@ class View:
         Takes the batch and its weights or None, gives the weights: how class weights enter.
     prepare : callable or None, default None
         What of each batch is kept in the block cache; see ``cached``.
+    group : str or None, default None
+        The column of query ids, for rankers.
     """
 
     dataset: Dataset
@@ -176,12 +178,13 @@ class View:
     step_names: tuple[str, ...] | None = None
     weight_step: Any = None
     prepare: Prepare | None = None
+    group: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All stored columns that must be read, each once."""
-        weight = (self.sample_weight,) if self.sample_weight else ()
-        return tuple(dict.fromkeys((*self.features, *self.target, *weight)))
+        more = (name for name in (self.sample_weight, self.group) if name)
+        return tuple(dict.fromkeys((*self.features, *self.target, *more)))
 
     @property
     def names(self) -> tuple[str, ...] | None:

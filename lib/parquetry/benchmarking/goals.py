@@ -24,6 +24,21 @@ GOALS = (
     Goal("tree: MLlib over ours on Spark, at least 3", "tree", "spark-mllib", "ours-spark", at_least=3.0),
     Goal("forest: MLlib over ours on Spark, at least 3", "forest", "spark-mllib", "ours-spark", at_least=3.0),
     Goal(
+        "XGBoost in memory, and its read: local over it, at most 1.15",
+        "xgboost",
+        "ours-local",
+        "pandas-sklearn",
+        at_most=1.15,
+    ),
+    Goal(
+        "XGBoost: xgboost.spark over ours on Spark, at least 1.5",
+        "xgboost",
+        "xgboost-spark",
+        "ours-spark",
+        at_least=1.5,
+    ),
+    Goal("XGBoost: xgboost.dask over ours on Dask, at least 1", "xgboost", "xgboost-dask", "ours-dask", at_least=1.0),
+    Goal(
         "profile in one read, local: over the bare scan, at most 3", "profile-pass", "ours-local", "scan", at_most=3.0
     ),
     Goal("profile, local: over the bare scan, at most 8", "profile", "ours-local", "scan", at_most=8.0),

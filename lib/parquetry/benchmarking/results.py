@@ -21,6 +21,8 @@ OPPOSITE = {
     "spark-mllib": "ours-spark",
     "dask-ml": "ours-dask",
     "pandas-sklearn": "ours-local",
+    "xgboost-spark": "ours-spark",
+    "xgboost-dask": "ours-dask",
     "duckdb": "ours-local",
 }
 """Whom each contender's time is divided by: a peer by ours on its engine, our engines by the local one."""

@@ -12,6 +12,7 @@ PENALTIES = tuple(10.0 ** (i / 4 - 2) for i in range(20))
 FOLDS = 5
 CLUSTERS, ROUNDS = 8, 20
 TREES, DEPTH = 50, 10
+ROUNDS_BOOSTED, BOOSTED_DEPTH = 100, 6
 TOLERANCE = 1e-6
 """The largest entry of the logistic loss's mean gradient at which a fit may stop."""
 
@@ -54,6 +55,7 @@ ROWS = {
         Row("ridge-grid", f"ridge, {len(PENALTIES)} penalties x {FOLDS} folds", reads="target"),
         Row("tree", f"a decision tree of depth {DEPTH}", reads="label"),
         Row("forest", f"a forest of {TREES} trees of depth {DEPTH}", reads="label"),
+        Row("xgboost", f"XGBoost, {ROUNDS_BOOSTED} trees of depth {BOOSTED_DEPTH}", reads="label"),
         Row("profile-pass", "profile of all features in one read, without quantiles"),
         Row("profile", "profile of all features with exact quartiles and correlations"),
         Row("text", "TF-IDF and logistic regression on short texts", data="texts", reads="label"),

@@ -6,13 +6,14 @@ import logging
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import process
 from typing import Any
 
 from dask.delayed import delayed
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, LocalCluster, wait
 from distributed.scheduler import KilledWorker
 
 from parquetry.dataset import Dataset
@@ -33,6 +34,7 @@ from parquetry.errors import EngineLost, EngineUnreachable, NotEnoughSlots, Ungu
 from parquetry.reduction import FAN_IN
 
 _CONNECT_SECONDS = 20
+_LOOK_SECONDS = 1.0  # after which a gang's workers are looked for
 _IN_FLIGHT = 4  # results of map a worker that may wait to be taken
 _INLINE_BYTES = 2**16  # up to here a task travels with each of its calls: fetching it from a worker takes longer
 _GUARD = "Open the engine below `if __name__ == '__main__':`, or in a function that is called from there."
@@ -160,10 +162,10 @@ class DaskEngine(Engine):
         return relational.write(self, frame, path, mode=mode, write_native=self._write_native)
 
     def gang(self, task: Callable[[Member], Any], size: int, *, label: str) -> list[Any]:
-        slots = list(self.client.scheduler_info(n_workers=-1)["workers"])
+        slots = self._slots(threads=getattr(task, "supervises", False))
         if size > len(slots):
             raise NotEnoughSlots(
-                f"{label} needs {size} slots at once; the cluster has {len(slots)} workers.",
+                f"{label} needs {size} slots at once; the cluster has {len(slots)}.",
                 fix="Add workers, or lower the size of the gang.",
             )
         token = uuid.uuid4().hex
@@ -175,12 +177,41 @@ class DaskEngine(Engine):
                 )
                 for rank in range(size)
             ]
-            for future in as_completed(futures):
-                if future.status != "finished":
-                    # The others wait for a member that has ended: they are not waited for.
-                    self.client.cancel([f for f in futures if f is not future])
-                    self._result(future, label)
+            self._wait_for_gang(futures, slots[:size], label)
             return [self._result(f, label) for f in futures]
+
+    def _wait_for_gang(self, futures: list[Any], workers: list[str], label: str) -> None:
+        """Wait until all members have ended; raise the error of one, or notice a worker that is gone."""
+        left = list(futures)
+        try:
+            while left:
+                with suppress(TimeoutError):
+                    wait(left, timeout=_LOOK_SECONDS, return_when="FIRST_COMPLETED")
+                failed = [f for f in left if f.status in ("error", "cancelled", "lost")]
+                if failed:
+                    self._result(failed[0], label)
+                left = [f for f in left if f.status != "finished"]
+                self._check_workers({rank: workers[rank] for rank, f in enumerate(futures) if f in left}, label)
+        except BaseException:
+            # The others wait for a member that has ended: they are not waited for.
+            self.client.cancel(left)
+            raise
+
+    def _check_workers(self, of_members: dict[int, str], label: str) -> None:
+        """Raise EngineLost where the worker of a member is gone: its task would wait for it without end."""
+        present = self.client.scheduler_info(n_workers=-1)["workers"]
+        for rank, address in of_members.items():
+            if address not in present:
+                raise EngineLost(
+                    f"{label}: the worker of member {rank}, {address}, is gone.",
+                    why="It ended, was killed, or is no longer reached.",
+                )
+
+    def _slots(self, *, threads: bool) -> list[str]:
+        """The workers' addresses, each once; or as often as it has threads, in turn."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        most = max((w["nthreads"] for w in workers.values()), default=0) if threads else 1
+        return [address for turn in range(most) for address, w in workers.items() if turn < w["nthreads"]]
 
     def close(self) -> None:
         if self._owned is None:

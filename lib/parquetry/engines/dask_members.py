@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from distributed import Client, Variable, get_client
+from distributed import Client, Variable, get_client, get_worker
 
 from parquetry.engines.tasks import Guarded
 from parquetry.errors import EngineLost
@@ -41,6 +42,15 @@ class DaskMember:
             own.delete()
             raise self._left()
         return [self._message(client, rank) for rank in range(self.size)]
+
+    @property
+    def host(self) -> str:
+        """The address under which other members reach this one's machine."""
+        return urlsplit(get_worker().address).hostname or "127.0.0.1"
+
+    def together(self) -> bool:
+        """Whether the gang has not been given up."""
+        return _is_together(get_client(), self.token)
 
     def _message(self, client: Client, rank: int) -> str:
         variable, turn, pause = _variable(client, self.token, rank), len(self.sent), _FIRST_PAUSE

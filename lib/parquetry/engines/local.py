@@ -109,14 +109,15 @@ class LocalEngine(Engine):
         return relational.write(self, frame, path, mode=mode)
 
     def gang(self, task: Callable[[Member], Any], size: int, *, label: str) -> list[Any]:
-        from parquetry.engines.members import run_members
+        from parquetry.engines.members import run_members, run_watchers
 
         slots = self.parallelism * _SLOTS_A_CORE
         if size > slots:
             raise NotEnoughSlots(
                 f"{label} needs {size} slots at once; this machine has {slots}.", fix="Lower the size of the gang."
             )
-        return run_members(task, size, label=label)
+        run = run_watchers if getattr(task, "supervises", False) else run_members
+        return run(task, size, label=label)
 
     def close(self) -> None:
         if self._processes is not None:

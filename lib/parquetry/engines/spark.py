@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -177,7 +178,8 @@ class SparkEngine(Engine):
         try:
             with self._described(label):
                 rows = frame.toArrow()
-        except PySparkException as error:
+        except (PySparkException, Py4JError) as error:
+            # The stages of gangs fail with the JVM's own error.
             raise _unwrapped(error, label) from error
         except OSError as error:
             raise EngineLost(f"{label}: Spark is gone.", why=str(error), fix="Look at the driver's log.") from error
@@ -254,6 +256,18 @@ class SparkMember:
         from pyspark import BarrierTaskContext
 
         return list(BarrierTaskContext.get().allGather(message))
+
+    @property
+    def host(self) -> str:
+        """The address under which other members reach this one's machine."""
+        from pyspark import BarrierTaskContext
+
+        address = BarrierTaskContext.get().getTaskInfos()[self.rank].address
+        return address.rpartition(":")[0] or address
+
+    def together(self) -> bool:
+        """Whether no other member is known to have failed: Spark itself ends all where one has."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -342,7 +356,7 @@ def _carried(task: bytes, item: Any) -> bytes:
         settle()
 
 
-def _unwrapped(error: PySparkException, label: str) -> ParquetryError:
+def _unwrapped(error: Exception, label: str) -> ParquetryError:
     found = _MARK.search(str(error))
     if found:
         return pickle.loads(base64.b64decode(found.group(1)))  # type: ignore[no-any-return]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import socket
-import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,12 +15,11 @@ from urllib.parse import urlsplit
 
 import cloudpickle
 
-from parquetry.errors import BadParameter, EngineUnreachable, ParquetryError, TaskFailed
+from parquetry.errors import BadParameter, EngineUnreachable, ParquetryError, TaskFailed, failed
 from parquetry.one_thread import one_thread
 from parquetry.reduction import fold
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_TRACE_LINES = 12
 _CONNECT_SECONDS = 10.0
 _held = local()
 
@@ -151,15 +149,6 @@ class Sent:
 
     def __call__(self, item: Any) -> Any:
         return unpacked(self.content)(item)
-
-
-def failed(error: BaseException, label: str) -> TaskFailed:
-    """The typed form of an error that a task raised by itself."""
-    trace = "".join(traceback.format_exception(error)).strip().splitlines()
-    return TaskFailed(
-        f"{label}: a task raised {type(error).__name__}: {error}",
-        fix="The worker's traceback ends:\n" + "\n".join(trace[-_TRACE_LINES:]),
-    )
 
 
 def hold_blas_to_one_thread() -> None:

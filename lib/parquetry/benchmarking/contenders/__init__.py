@@ -7,6 +7,7 @@ Parquet to the answer. What it imports is imported in its own process only.
 from __future__ import annotations
 
 from parquetry.benchmarking.contenders.base import Contender
+from parquetry.benchmarking.contenders.boosters import XGBoostDask, XGBoostSpark
 from parquetry.benchmarking.contenders.daskml import DaskML
 from parquetry.benchmarking.contenders.duck import DuckDB
 from parquetry.benchmarking.contenders.memory import PandasSklearn
@@ -23,4 +24,6 @@ CONTENDERS: dict[str, type[Contender]] = {
     "dask-ml": DaskML,
     "pandas-sklearn": PandasSklearn,
     "duckdb": DuckDB,
+    "xgboost-spark": XGBoostSpark,
+    "xgboost-dask": XGBoostDask,
 }

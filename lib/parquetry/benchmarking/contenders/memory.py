@@ -6,7 +6,17 @@ import os
 from typing import Any
 
 from parquetry.benchmarking.contenders.base import Contender, first_centers, weights
-from parquetry.benchmarking.rows import CLUSTERS, DEPTH, FOLDS, PENALTIES, ROUNDS, TOLERANCE, TREES
+from parquetry.benchmarking.rows import (
+    BOOSTED_DEPTH,
+    CLUSTERS,
+    DEPTH,
+    FOLDS,
+    PENALTIES,
+    ROUNDS,
+    ROUNDS_BOOSTED,
+    TOLERANCE,
+    TREES,
+)
 from parquetry.benchmarking.sets import BenchmarkSet
 
 
@@ -67,6 +77,11 @@ class PandasSklearn(Contender):
     def forest(self, path: str) -> list[float]:
         return [*forest_estimator(self.workers).fit(*_rows(self.data, path, self.data.label)).feature_importances_]
 
+    def xgboost(self, path: str) -> list[float]:
+        frame = _read(path, [*self.data.features, self.data.label])
+        x, y = frame[list(self.data.features)], frame[self.data.label]
+        return total_gains(xgboost_estimator(self.workers).fit(x, y), self.data)
+
     def profile_pass(self, path: str) -> list[float]:
         frame = _read(path, [*self.data.features])
         frame.corr()
@@ -118,6 +133,20 @@ def forest_estimator(workers: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(TREES, max_depth=DEPTH, random_state=0, n_jobs=workers)
+
+
+def xgboost_estimator(threads: int) -> Any:
+    """The booster that XGBoost and Parquetry fit."""
+    from xgboost import XGBClassifier
+
+    return XGBClassifier(n_estimators=ROUNDS_BOOSTED, max_depth=BOOSTED_DEPTH, n_jobs=threads)
+
+
+def total_gains(model: Any, data: BenchmarkSet) -> list[float]:
+    """Each feature's share of the gain of all splits of an XGBoost model."""
+    gains = model.get_booster().get_score(importance_type="total_gain")
+    total = sum(gains.values())
+    return [gains.get(name, 0.0) / total for name in data.features]
 
 
 def text_estimator() -> Any:

@@ -77,6 +77,9 @@ class Ours(Contender):
         model = self._fit(memory.forest_estimator(self.workers), path, target=self.data.label)
         return [*model.feature_importances_]
 
+    def xgboost(self, path: str) -> list[float]:
+        return memory.total_gains(self._fit(memory.xgboost_estimator(1), path, target=self.data.label), self.data)
+
     def text(self, path: str) -> list[float]:
         from parquetry.fitting import fit
 

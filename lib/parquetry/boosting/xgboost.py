@@ -1,0 +1,315 @@
+"""XGBoost's scikit-learn estimators: bins by one pass of ours, trees by XGBoost's own gang."""
+
+# ruff: noqa: PD011 (values are those of Classes and of sketches, not of frames)
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pyarrow as pa
+import xgboost as xgb
+from sklearn.base import clone, is_classifier
+
+from parquetry.boosting.cuts import Quantiles, Rows, Targets, points
+from parquetry.boosting.gang import Gang, GangWork, Outcome
+from parquetry.boosting.queries import QueryEdges
+from parquetry.boosting.xgboost_training import Train
+from parquetry.classical.labels import Classes, encoded, learn_classes
+from parquetry.classical.row_weights import RowWeights
+from parquetry.errors import BadParameter, DegenerateColumn, did_you_mean
+from parquetry.features.surrogate import require_numbers
+from parquetry.fitting import Pass
+from parquetry.foundation.counts import Counts
+from parquetry.foundation.positions import shown_names
+from parquetry.registry import fitter
+from parquetry.view import View, is_numeric
+
+_MOST_CATEGORIES = 100_000
+_EXACT = (
+    "XGBoost's own training with our bins; the same bytes on every engine at the same world; "
+    "AUC within 0.001 of its own fit"
+)
+_ALIASES = ("eta", "lambda", "alpha", "min_split_loss", "num_boost_round", "seed", "nthread", "num_class")
+
+
+def _matrices(model: Any) -> bool:
+    return not model.enable_categorical
+
+
+@fitter(
+    xgb.XGBClassifier,
+    xgb.XGBRegressor,
+    xgb.XGBRanker,
+    xgb.XGBRFClassifier,
+    xgb.XGBRFRegressor,
+    passes="1 (regressors), 2 (classifiers), and the gang's",
+    exact=_EXACT,
+    matrices=_matrices,
+    single_node='booster="gblinear", tree_method="exact" or "approx"',
+)
+def fit_xgboost(estimator: Any, view: View, fitting: Any) -> Generator[list[Any], list[Any], Any]:
+    """Fit an XGBoost estimator.
+
+    The ranks of a gang read consecutive blocks, balanced by rows, into quantile matrices (a byte a
+    value), with ``n_jobs`` threads each (None is one). The model depends on the data, the
+    parameters, ``world`` and ``n_jobs``, and on nothing of the engine. Bins are equal shares of the
+    rows: sample weights do not move them. Custom metrics are averaged over the ranks.
+    """
+    who = type(estimator).__name__
+    _check_parameters(estimator, view, fitting)
+    own_way = _not_by_histograms(estimator)
+    if own_way:
+        return (yield from fitting.gather(estimator, view, own_way))
+    categories = yield from _categories(estimator, view)
+    if not categories:
+        require_numbers(estimator, view)
+    seen, classes = view, None
+    if is_classifier(estimator):
+        classes = yield from _classes(estimator, view)
+        seen = encoded(view, [classes])
+    names = shown_names(view)
+    rows = Rows(estimator.missing, categories, view.group)
+    seen = seen.cached(rows)
+    sketch, joined = yield from _surveyed(estimator, seen, names)
+    frame, labels = _example(view, categories, classes, sketch)
+    types = _tried(estimator, frame, labels, view, fitting.options.validation is not None)
+    bins = estimator.max_bin or 256
+    columns = _whole_categories(sketch, categories)
+    trained = clone(estimator)
+    training = Train(
+        trained,
+        [points(c, bins) for c in columns],
+        None if view.names is None else list(view.names),
+        types,
+        categories,
+        labels,
+        _key(estimator, view, fitting.options.validation),
+    )
+    views = {"train": seen}
+    stays = {"train": joined}
+    validation = fitting.options.take("validation")
+    if validation is not None:
+        views["validation"] = replace(seen, dataset=validation)
+        if view.group is not None:
+            (stays["validation"],) = yield [Pass(QueryEdges(who, view.group), views["validation"])]
+    gang = Gang.of(fitting.options.take("gang"))
+    outcome: Outcome
+    (outcome,) = yield [GangWork(who, training, views, gang, stays, threads=estimator.n_jobs or 1)]
+    fitting.report.why = outcome.said
+    for name, value in outcome.results[0].items():
+        setattr(estimator, name, value)
+    return estimator
+
+
+# --- before any work ----------------------------------------------------------------------------
+def _check_parameters(estimator: Any, view: View, fitting: Any) -> None:
+    who = type(estimator).__name__
+    options = fitting.options
+    ranker = isinstance(estimator, xgb.XGBRanker)
+    if not view.target:
+        raise BadParameter(f"{who} needs a target.", fix="Pass target='column'.")
+    if len(view.target) > 1 and (ranker or is_classifier(estimator)):
+        raise BadParameter(f"{who}: {len(view.target)} target columns.", fix="Name one.")
+    if ranker and options.take("group") is None:
+        raise BadParameter(f"{who} ranks within queries.", fix="Pass group='column of query ids'.")
+    if estimator.early_stopping_rounds is not None and options.validation is None:
+        raise BadParameter(
+            f"{who}: early_stopping_rounds={estimator.early_stopping_rounds} needs rows to be scored on.",
+            fix="Pass validation=: train, validation = data.split(test=0.1).",
+        )
+    _check_placement(estimator, who)
+    _check_names(estimator, who)
+
+
+def _check_placement(estimator: Any, who: str) -> None:
+    threads = estimator.n_jobs
+    if threads is not None and (not isinstance(threads, int | np.integer) or threads < 1):
+        raise BadParameter(
+            f"{who}: n_jobs={threads!r} does not say how many threads each rank uses.",
+            why="The model must not depend on the cores of a machine.",
+            fix="Pass a number from 1 on, or None for one.",
+        )
+    if estimator.device not in (None, "cpu"):
+        raise BadParameter(f"{who}: device={estimator.device!r}.", why="A gang trains on CPUs.", fix="Leave it out.")
+    for callback in estimator.callbacks or ():
+        if isinstance(callback, xgb.callback.TrainingCheckPoint):
+            raise BadParameter(
+                f"{who}: TrainingCheckPoint would write on each rank's own machine.",
+                fix="Pass gang=Gang(checkpoint='path', checkpoint_every=10).",
+            )
+
+
+def _check_names(estimator: Any, who: str) -> None:
+    known = sorted({*estimator.get_params(), *_ALIASES} - set(getattr(estimator, "kwargs", {})))
+    for name in getattr(estimator, "kwargs", {}):
+        if name not in _native_names():
+            raise BadParameter(
+                f"{who} has no parameter {name!r}.",
+                why="XGBoost itself would only warn of it.",
+                fix=did_you_mean(name, known),
+            )
+
+
+def _native_names() -> set[str]:
+    """Every parameter that XGBoost's own configuration knows, and the other names of some."""
+    names = set(_ALIASES)
+
+    def collect(node: Any) -> None:
+        if isinstance(node, dict):
+            names.update(node)
+            for value in node.values():
+                collect(value)
+        if isinstance(node, list):
+            for value in node:
+                collect(value)
+
+    for extra in ({}, {"booster": "dart"}, {"tree_method": "hist"}):
+        booster = xgb.Booster(extra, [xgb.DMatrix(np.zeros((1, 1)), np.zeros(1))])
+        collect(json.loads(booster.save_config()))
+    return names | {"max_leaf_nodes", "rate_drop", "skip_drop", "sample_type", "normalize_type", "one_drop"} | {
+        "tweedie_variance_power", "huber_slope", "quantile_alpha", "lambdarank_pair_method",
+        "lambdarank_num_pair_per_sample", "lambdarank_normalization", "lambdarank_score_normalization",
+        "lambdarank_unbiased", "lambdarank_bias_norm", "ndcg_exp_gain", "max_cached_hist_node",
+        "disable_default_eval_metric", "seed_per_iteration", "refresh_leaf", "process_type", "updater",
+    }  # fmt: skip
+
+
+def _not_by_histograms(estimator: Any) -> str:
+    if estimator.booster == "gblinear":
+        return 'booster="gblinear" takes its rows whole, not in bins'
+    if estimator.tree_method in ("exact", "approx"):
+        return f"tree_method={estimator.tree_method!r} does not work on bins"
+    return ""
+
+
+def _tried(estimator: Any, frame: Any, labels: Any, view: View, validated: bool) -> list[str] | None:
+    """The estimator's own fit of a few rows without meaning: it refuses what it refuses; X's types as it names them."""
+    who = type(estimator).__name__
+    trial = clone(estimator).set_params(n_estimators=1, n_jobs=1, callbacks=None, verbosity=0)
+    arguments: dict[str, Any] = {"group": [len(frame)]} if view.group is not None else {}
+    if validated:
+        arguments["eval_set"] = [(frame.copy(), labels.copy())]
+        if view.group is not None:
+            arguments["eval_group"] = [[len(frame)]]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trial.fit(frame, labels, verbose=False, **arguments)
+    except Exception as error:
+        first = re.sub(r"^\[\d\d:\d\d:\d\d\] \S+: ?", "", str(error).strip()).splitlines()[0]
+        raise BadParameter(
+            f"{who}: {first}", why="XGBoost's own fit of a few rows refuses it.", fix="Change the parameter."
+        ) from error
+    types: list[str] | None = trial.get_booster().feature_types
+    return types
+
+
+def _example(view: View, categories: dict[int, Any], classes: Classes | None, sketch: Any) -> tuple[Any, Any]:
+    """A few rows without meaning, of X's names and types, and a target that holds each class."""
+    rows = max(4, 0 if classes is None else len(classes.values))
+    labels: Any = np.arange(rows) % len(classes.values) if classes is not None else np.linspace(0.1, 1.0, rows)
+    if len(view.target) > 1:
+        labels = np.stack([labels] * len(view.target)).T
+    import pandas as pd
+
+    if view.names is None:
+        return np.zeros((rows, view.width), dtype=np.float32), labels
+    head = view.head(2) if view.steps else None
+    columns: dict[str, Any] = {}
+    for i, name in enumerate(view.names):
+        if i in categories:
+            values = categories[i].to_pandas()
+            columns[name] = pd.Categorical.from_codes(np.zeros(rows, dtype=int), categories=pd.Index(values))
+            continue
+        kind = _kind(view, i) if head is None else head.dtypes.iloc[i]
+        if not isinstance(kind, np.dtype) or kind.kind not in "iufb" or (kind.kind in "iub" and sketch[i].missing):
+            kind = np.dtype(np.float64)
+        columns[name] = np.zeros(rows, dtype=kind)
+    return pd.DataFrame(columns), labels
+
+
+def _kind(view: View, i: int) -> Any:
+    stored = view.dataset.full_schema.field(view.features[i]).type
+    return pa.array([], stored).to_pandas().dtype
+
+
+# --- passes -------------------------------------------------------------------------------------
+def _classes(estimator: Any, view: View) -> Generator[list[Any], list[Any], Classes]:
+    (classes,) = yield from learn_classes(estimator, view, least=2)
+    expected = np.arange(len(classes.values))
+    if classes.values.dtype.kind not in "iufb" or not bool((classes.values == expected).all()):
+        raise BadParameter(
+            f"{type(estimator).__name__}: the classes are {classes.values.tolist()[:10]}, "
+            f"not {expected.tolist()[:10]}.",
+            why="XGBoost's classifiers take the numbers from 0 on, and know no others.",
+            fix="Number the classes first (LabelEncoder, or a CASE in the query).",
+        )
+    return classes
+
+
+def _categories(estimator: Any, view: View) -> Generator[list[Any], list[Any], dict[int, Any]]:
+    """The categories of each text or dictionary column, in order, where the estimator takes categories."""
+    schema = view.dataset.full_schema
+    found = [i for i, f in enumerate(view.features) if not is_numeric(schema.field(f).type)]
+    if not estimator.enable_categorical or view.steps or not found:
+        return {}
+    for i in found:
+        kind = schema.field(view.features[i]).type
+        values = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (pa.types.is_string(values) or pa.types.is_large_string(values)):
+            raise BadParameter(
+                f"{type(estimator).__name__}: column {view.features[i]!r} is {kind}.",
+                why="Categories are texts.",
+                fix="Write it as text, or as a number.",
+            )
+    texts = replace(view.select(found), target=(), sample_weight=None)
+    names = [view.features[i] for i in found]
+    (counts,) = yield [Pass(Counts(type(estimator).__name__, names, limit=_MOST_CATEGORIES), texts)]
+    for name, column in zip(names, counts, strict=True):
+        if not len(column.values):
+            raise DegenerateColumn(f"Column {name!r} is null in all rows.", fix="Leave it out with features=.")
+    return {i: column.values.cast(pa.large_string()) for i, column in zip(found, counts, strict=True)}
+
+
+def _surveyed(
+    estimator: Any, view: View, names: tuple[str, ...]
+) -> Generator[list[Any], list[Any], tuple[Any, frozenset[int]]]:
+    """One pass over all rows, which leaves them in the block cache: the sketch of every feature, and refusals."""
+    who = type(estimator).__name__
+    works = [Pass(Quantiles(who, names, estimator.max_bin or 256), view), Pass(Targets(who, view.target), view)]
+    if view.sample_weight is not None:
+        works.append(Pass(RowWeights(who, view.sample_weight), view))
+    if view.group is not None:
+        works.append(Pass(QueryEdges(who, view.group), view))
+    sketch, ranges, *more = yield works
+    if all(low == high for low, high in ranges):
+        raise DegenerateColumn(
+            f"{who}: the target {view.target[0]!r} holds no other value than {ranges[0][0]!r}.",
+            why="There is nothing to predict.",
+            fix="Check that this is the right column.",
+        )
+    return sketch, more[-1] if view.group is not None else frozenset()
+
+
+def _whole_categories(sketch: Any, categories: dict[int, Any]) -> Any:
+    """The sketch, with every category of a column there whether a row of it counts or not."""
+    columns = list(sketch)
+    for i, known in categories.items():
+        codes = np.arange(len(known), dtype=np.float32)
+        columns[i] = replace(columns[i], values=codes, counts=np.ones(len(known), dtype=np.int64))
+    return columns
+
+
+def _key(estimator: Any, view: View, validation: Any) -> str:
+    digest = hashlib.sha256(cloudpickle.dumps(sorted((k, repr(v)) for k, v in estimator.get_params().items())))
+    for dataset in (view.dataset, validation):
+        digest.update(b"" if dataset is None else dataset.fingerprint.encode())
+    digest.update(json.dumps([view.features, view.target, view.sample_weight, view.group]).encode())
+    return digest.hexdigest()[:24]
