@@ -117,16 +117,22 @@ def open_input(
 
 
 def open_job_input(
-    config: JobConfig, run: Run, *, default: str, sheet: str | None = None, header_row: int | None = None
+    config: JobConfig,
+    run: Run,
+    *,
+    default: str,
+    rows: int | None = None,
+    sheet: str | None = None,
+    header_row: int | None = None,
 ) -> Dataset:
-    """The data of a job: its ``--input``, else the catalogue's set ``default``; noted in the run."""
+    """The data of a job: its ``--input``, else the catalogue's set ``default``, or so many generated rows of it."""
     from parquetry import catalogue
 
     if config.input is not None:
         run.origin(f"{config.input}, given by the user")
         dataset = open_input(config.input, run.path("input"), sheet=sheet, header_row=header_row)
     else:
-        found = catalogue.find(default, seed=config.seed)
+        found = catalogue.find(default, seed=config.seed, rows=rows)
         run.origin(f"{found.entry.title}: {found.origin}", synthetic=found.synthetic, units=found.entry.units)
         dataset = open_input(found.path, run.path("input"), None if found.synthetic else found.entry.layout)
     if dataset.ignored:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-_HOME = {"Gang": "gang", "importances": "importance"}
+_HOME = {"Gang": "gang", "importances": "importance", "rounds_used": "rounds", "settled": "rounds"}
 
-__all__ = ["Gang", "importances"]
+__all__ = ["Gang", "importances", "rounds_used", "settled"]
 
 if TYPE_CHECKING:
     from parquetry.boosting.gang import Gang
     from parquetry.boosting.importance import importances
+    from parquetry.boosting.rounds import rounds_used, settled
 
 
 def __getattr__(name: str) -> Any:

@@ -128,6 +128,14 @@ def coefficient_picture(weights: Mapping[str, float], *, unit: str = "") -> Pict
     return Picture(coefficients(shown, unit), "Coefficients", f"{caption}What one step of the prepared feature adds.")
 
 
+def importance_picture(importances: Mapping[str, float], measure: str) -> Picture:
+    """What features count for, by one measure, with title and caption."""
+    figure = coefficients(importances)
+    figure.axes[0].set_xlabel(_plain(measure))
+    left = f"The {_TOP} largest, of {len(importances):,}. " if len(importances) > _TOP else ""
+    return Picture(figure, "What counts", f"{left}The {measure} of each feature.")
+
+
 def together(left: Counted, right: Counted) -> Counted:
     """Two histograms over the same edges as one."""
     return Counted(

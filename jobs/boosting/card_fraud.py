@@ -1,0 +1,133 @@
+"""Find fraudulent card payments: boosted trees, rated by precision and recall, cut where mistakes cost least.
+
+    python jobs/boosting/card_fraud.py
+    python jobs/boosting/card_fraud.py --engine dask --workers 2 --generate 10000000
+    spark-submit --master spark://HOST:7077 jobs/boosting/card_fraud.py --booster lightgbm --output out/spark
+
+With no --input it runs on card payments of 2013 (real where there is a copy, else generated and labeled
+so; --generate makes any number of rows). With --input it takes any table of numbers with a label of two.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import parquetry as pqy
+from parquetry.agreement import agreement
+from parquetry.boosting import importances, rounds_used, settled
+from parquetry.classical.threshold import cost_curve, scores_of_class, two_classes
+from parquetry.columns import choose_columns
+from parquetry.config import JobConfig
+from parquetry.engine import Engine
+from parquetry.foundation import plots, plots_classification, plots_decisions
+from parquetry.job import run_job
+from parquetry.run import Run
+from parquetry.tabular_input import open_job_input
+
+
+class Config(JobConfig):
+    """Frauds: the label, the booster, and what a mistake costs."""
+
+    target: str = Field("Class", description="The column of labels: one of two.")
+    positive: str = Field("1", description="The label of a fraud.")
+    booster: Literal["xgboost", "lightgbm"] = Field("xgboost", description="Whose boosted trees.")
+    trees: int = Field(600, ge=1, description="The most trees; how many are used is found on the validation rows.")
+    world: int | None = Field(None, ge=1, description="Processes that train together; the model depends on it.")
+    cost_missed_fraud: float = Field(120.0, ge=0, description="What it costs to let one fraud through.")
+    cost_false_alarm: float = Field(5.0, ge=0, description="What it costs to stop one honest payment.")
+    test: float = Field(0.2, gt=0, lt=1, description="The share of the rows that is kept for the test.")
+    validation: float = Field(0.25, gt=0, lt=1, description="The share of the others that chooses trees and threshold.")
+    generate: int | None = Field(None, ge=100, description="Generate so many rows in place of the real ones.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Config:
+        if self.generate is not None and self.input is not None:
+            raise ValueError("--generate makes rows of its own: leave out --input, or --generate")
+        return self
+
+
+def booster(config: Config) -> Any:
+    """Small steps, each on a part of the rows and columns; it stops early by the area under precision and recall."""
+    shared = {"n_estimators": config.trees, "learning_rate": 0.05, "subsample": 0.8, "colsample_bytree": 0.6}
+    shared |= {"random_state": config.seed}
+    if config.booster == "xgboost":
+        from xgboost import XGBClassifier
+
+        return XGBClassifier(max_depth=4, early_stopping_rounds=50, eval_metric="aucpr", **shared)
+    from lightgbm import LGBMClassifier
+
+    stop = {"early_stopping_round": 50, "metric": "average_precision"}
+    return LGBMClassifier(num_leaves=15, subsample_freq=1, verbose=-1, **stop, **shared)
+
+
+def run(config: Config, engine: Engine, run: Run) -> None:
+    """Fit, choose trees and threshold, score, explain, predict, save and show."""
+    data = open_job_input(config, run, default="card_fraud", rows=config.generate)
+    chosen = choose_columns(data, target=config.target, features=config.features, exclude=config.exclude)
+    for name in [*chosen.left_out, *chosen.text]:
+        run.note(f"Column {name!r} was left out: it holds no numbers.")
+    columns = {"target": config.target, "features": chosen.numeric}
+    costs = {"cost_missed": config.cost_missed_fraud, "cost_lost": config.cost_false_alarm}
+    train, test = data.split(test=config.test, seed=config.seed)
+    part, validation = train.split(test=config.validation, seed=config.seed + 1)
+    run.event("split", train=train.num_rows, test=test.num_rows, validation=validation.num_rows)
+
+    nobody = pqy.fit(DummyClassifier(strategy="prior"), train, engine=engine, **columns)
+    honest, fraud = two_classes(nobody, config.positive)
+    linear = pqy.fit(make_pipeline(StandardScaler(), LogisticRegression()), train, engine=engine, **columns)
+    run.fitted("logistic regression", linear)
+    trial = pqy.fit(booster(config), part, validation=validation, gang=config.world, engine=engine, **columns)
+    run.fitted("trial", trial)
+    curve = cost_curve(trial, validation, positive=fraud, engine=engine, **costs, **columns)
+    count = rounds_used(trial)
+    run.event("chosen on validation rows", trees=count, threshold=curve.best, **curve.at(curve.best))
+
+    boosted = pqy.fit(settled(trial), train, gang=config.world, engine=engine, **columns)
+    run.fitted(config.booster, boosted)
+    cv = StratifiedKFold(5, shuffle=True, random_state=config.seed)
+    rated = {"scoring": ["average_precision", "roc_auc"], "cv": cv}
+    folds = pqy.cross_validate(settled(trial), data, engine=engine, **rated, **columns)
+    found = {name.removeprefix("test_"): v for name, v in folds.items() if name.startswith("test_")}
+    mean = {name: float(v.mean()) for name, v in found.items()}
+    run.event("5 folds", **mean, spread={name: float(v.std()) for name, v in found.items()})
+    decides = FixedThresholdClassifier(FrozenEstimator(boosted), threshold=curve.best, pos_label=fraud)
+    model = pqy.fit(decides, train, engine=engine, **columns)
+
+    scores = {}
+    rated = {f"{config.booster}, threshold {curve.best:.3g}": model, f"{config.booster}, threshold 0.5": boosted}
+    for name, fitted in {**rated, "logistic regression": linear, "shares of the classes": nobody}.items():
+        found = pqy.evaluate(fitted, test, target=config.target, engine=engine)
+        scores[name] = {**scores_of_class(found, fraud, **costs), **found}
+        run.metrics(name, scores[name], baseline=fitted is nobody)
+    best, usual, *_ = scores.values()
+    run.note(
+        f"Threshold {curve.best:.3g} costs {best['cost_per_1000']:.4g} per 1,000 rows of the test, 0.5 costs "
+        f"{usual['cost_per_1000']:.4g}: a missed {fraud!r} is {config.cost_missed_fraud:g}, a stopped {honest!r} "
+        f"{config.cost_false_alarm:g}. {count} trees and it were chosen on {validation.num_rows:,} other rows."
+    )
+
+    predictions = pqy.predict(model, test, to=run.path("predictions"), keys=[config.target], engine=engine)
+    run.event("predict", rows=predictions.num_rows)
+    saved = pqy.save(model, run.path("model"), metrics=best)
+    run.agreement(agreement(saved, test, model=model, engine=engine))
+
+    counts = importances(boosted, test, kinds=["gain", "shap"], engine=engine)
+    run.write_json("importances.json", counts)
+    for picture in (
+        *plots_classification.classification_pictures(best, config.target),
+        plots_decisions.cost_picture(curve, curve.best),
+        plots.importance_picture(counts["shap"], "mean absolute SHAP value"),
+    ):
+        run.plot(picture.figure, picture.title, picture.caption)
+
+
+if __name__ == "__main__":
+    run_job(run, Config)
