@@ -10,19 +10,19 @@ so; --generate makes any number of rows). With --input it takes any table of num
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.model_selection import FixedThresholdClassifier, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import parquetry as pqy
 from parquetry.agreement import agreement
-from parquetry.boosting import importances, rounds_used, settled
+from parquetry.boosting import importances, rounds_used, settled, small_steps
 from parquetry.classical.threshold import cost_curve, scores_of_class, two_classes
 from parquetry.columns import choose_columns
 from parquetry.config import JobConfig
@@ -45,27 +45,8 @@ class Config(JobConfig):
     cost_false_alarm: float = Field(5.0, ge=0, description="What it costs to stop one honest payment.")
     test: float = Field(0.2, gt=0, lt=1, description="The share of the rows that is kept for the test.")
     validation: float = Field(0.25, gt=0, lt=1, description="The share of the others that chooses trees and threshold.")
+    folds: int = Field(5, ge=0, description="Folds that rate the area under precision and recall once more; 0: none.")
     generate: int | None = Field(None, ge=100, description="Generate so many rows in place of the real ones.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Config:
-        if self.generate is not None and self.input is not None:
-            raise ValueError("--generate makes rows of its own: leave out --input, or --generate")
-        return self
-
-
-def booster(config: Config) -> Any:
-    """Small steps, each on a part of the rows and columns; it stops early by the area under precision and recall."""
-    shared = {"n_estimators": config.trees, "learning_rate": 0.05, "subsample": 0.8, "colsample_bytree": 0.6}
-    shared |= {"random_state": config.seed}
-    if config.booster == "xgboost":
-        from xgboost import XGBClassifier
-
-        return XGBClassifier(max_depth=4, early_stopping_rounds=50, eval_metric="aucpr", **shared)
-    from lightgbm import LGBMClassifier
-
-    stop = {"early_stopping_round": 50, "metric": "average_precision"}
-    return LGBMClassifier(num_leaves=15, subsample_freq=1, verbose=-1, **stop, **shared)
 
 
 def run(config: Config, engine: Engine, run: Run) -> None:
@@ -84,7 +65,8 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     honest, fraud = two_classes(nobody, config.positive)
     linear = pqy.fit(make_pipeline(StandardScaler(), LogisticRegression()), train, engine=engine, **columns)
     run.fitted("logistic regression", linear)
-    trial = pqy.fit(booster(config), part, validation=validation, gang=config.world, engine=engine, **columns)
+    steps = small_steps(config.booster, config.trees, config.seed)
+    trial = pqy.fit(steps, part, validation=validation, gang=config.world, engine=engine, **columns)
     run.fitted("trial", trial)
     curve = cost_curve(trial, validation, positive=fraud, engine=engine, **costs, **columns)
     count = rounds_used(trial)
@@ -92,12 +74,11 @@ def run(config: Config, engine: Engine, run: Run) -> None:
 
     boosted = pqy.fit(settled(trial), train, gang=config.world, engine=engine, **columns)
     run.fitted(config.booster, boosted)
-    cv = StratifiedKFold(5, shuffle=True, random_state=config.seed)
-    rated = {"scoring": ["average_precision", "roc_auc"], "cv": cv}
-    folds = pqy.cross_validate(settled(trial), data, engine=engine, **rated, **columns)
-    found = {name.removeprefix("test_"): v for name, v in folds.items() if name.startswith("test_")}
-    mean = {name: float(v.mean()) for name, v in found.items()}
-    run.event("5 folds", **mean, spread={name: float(v.std()) for name, v in found.items()})
+    if config.folds:
+        cv = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)
+        folds = pqy.cross_validate(settled(trial), data, cv=cv, scoring="average_precision", engine=engine, **columns)
+        area = folds["test_score"]
+        run.event("cross-validated", average_precision=float(area.mean()), least=float(area.min()), folds=config.folds)
     decides = FixedThresholdClassifier(FrozenEstimator(boosted), threshold=curve.best, pos_label=fraud)
     model = pqy.fit(decides, train, engine=engine, **columns)
 

@@ -128,6 +128,10 @@ def open_job_input(
     """The data of a job: its ``--input``, else the catalogue's set ``default``, or so many generated rows of it."""
     from parquetry import catalogue
 
+    if config.input is not None and rows is not None:
+        raise BadParameter(
+            f"{rows:,} rows are to be generated, and {config.input} is given.", fix="Leave out one of the two."
+        )
     if config.input is not None:
         run.origin(f"{config.input}, given by the user")
         dataset = open_input(config.input, run.path("input"), sheet=sheet, header_row=header_row)

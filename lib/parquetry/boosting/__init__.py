@@ -5,14 +5,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-_HOME = {"Gang": "gang", "importances": "importance", "rounds_used": "rounds", "settled": "rounds"}
+_HOME = {
+    "Gang": "gang",
+    "importances": "importance",
+    "rounds_used": "rounds",
+    "settled": "rounds",
+    "small_steps": "rounds",
+}
 
-__all__ = ["Gang", "importances", "rounds_used", "settled"]
+__all__ = ["Gang", "importances", "rounds_used", "settled", "small_steps"]
 
 if TYPE_CHECKING:
     from parquetry.boosting.gang import Gang
     from parquetry.boosting.importance import importances
-    from parquetry.boosting.rounds import rounds_used, settled
+    from parquetry.boosting.rounds import rounds_used, settled, small_steps
 
 
 def __getattr__(name: str) -> Any:
