@@ -24,7 +24,8 @@ import parquetry as pqy
 from parquetry import artefact
 from parquetry.agreement import Agreement, agreement
 from parquetry.errors import BadParameter
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.onnx_model import OnnxModel
 
 ROWS = 1_200

@@ -18,7 +18,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 import parquetry as pqy
 from parquetry import block_cache
 from parquetry.classical.gram import Gram
-from parquetry.fitting import Pass, drive, make_view
+from parquetry.fit_checks import make_view
+from parquetry.fitting import Pass, drive
 from parquetry.view import View
 
 

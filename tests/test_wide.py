@@ -22,7 +22,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, Polynomial
 
 import parquetry as pqy
 from parquetry import view as views
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.metrics.regression import Applied
 from parquetry.reduction import Reduction
 from parquetry.view import WIDE_BYTES, Batch

@@ -19,7 +19,8 @@ import pyarrow as pa
 from parquetry.artefact import load, onnx_bytes
 from parquetry.dataset import Dataset
 from parquetry.errors import BadParameter
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.folders import Path
 from parquetry.onnx_model import OnnxModel
 from parquetry.onnx_threshold import threshold_of

@@ -16,7 +16,7 @@ from parquetry.commit import CommittedWrite, Part, PartWriter
 from parquetry.dataset import Dataset, open_dataset
 from parquetry.engine import borrowed_engine
 from parquetry.errors import BadParameter, ParquetryError
-from parquetry.fitting import check_picklable, make_view
+from parquetry.fit_checks import check_picklable, make_view
 from parquetry.foundation.positions import placed
 from parquetry.metrics import evaluate_classifier, evaluate_regressor
 from parquetry.reduction import Bundle

@@ -17,7 +17,7 @@ import parquetry as pqy
 from parquetry.boosting import Gang, nursery
 from parquetry.boosting.gang import GangWork, dealt
 from parquetry.errors import BadParameter, GangLost, NotEnoughSlots, TaskFailed
-from parquetry.fitting import make_view
+from parquetry.fit_checks import make_view
 
 Write = Callable[..., Path]
 

@@ -20,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 import parquetry as pqy
 from parquetry.classical.cluster_metrics import calinski_harabasz, davies_bouldin, evaluate_clusters
 from parquetry.errors import BadParameter, NonFiniteValues
-from parquetry.fitting import make_view
+from parquetry.fit_checks import make_view
 
 N = 800
 FEATURES = ["x0", "x1", "x2"]

@@ -14,7 +14,8 @@ import parquetry as pqy
 from parquetry.classical.folds import Folds, row_folds, splits_by_row
 from parquetry.classical.labels import encoded, learn_classes
 from parquetry.errors import BadParameter
-from parquetry.fitting import Pass, drive, make_view
+from parquetry.fit_checks import make_view
+from parquetry.fitting import Pass, drive
 from parquetry.reduction import Reduction
 from parquetry.view import View
 

@@ -19,7 +19,8 @@ from parquetry.classical.gram_folds import FoldGram
 from parquetry.classical.held_out import HeldOut, LinearPath, score, squared_errors
 from parquetry.classical.labels import encoded, learn_classes
 from parquetry.classical.ridge_path import ridge_path, spectrum
-from parquetry.fitting import Pass, drive, make_view
+from parquetry.fit_checks import make_view
+from parquetry.fitting import Pass, drive
 from regressions import FEATURES, K, N, collinear, far, table, uneven_scales, well
 
 

@@ -13,7 +13,8 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 import parquetry as pqy
 from parquetry.classical.labels import class_weights, encoded, learn_classes
 from parquetry.errors import BadParameter, DegenerateColumn, NonFiniteValues, ParquetryError, WrongColumnType
-from parquetry.fitting import Pass, drive, make_view
+from parquetry.fit_checks import make_view
+from parquetry.fitting import Pass, drive
 from parquetry.reduction import Reduction
 
 N = 700

@@ -20,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 import parquetry as pqy
 from parquetry.classical.linear import Gradient
 from parquetry.errors import BadParameter, NonFiniteValues, TooBigForOneNode, WrongColumnType
-from parquetry.fitting import make_view
+from parquetry.fit_checks import make_view
 from parquetry.view import Batch
 from shapes import Shapes
 

@@ -17,7 +17,8 @@ import parquetry as pqy
 from parquetry.classical.gram import Gram
 from parquetry.classical.moment_rows import moment_rows
 from parquetry.errors import BadParameter
-from parquetry.fitting import Pass, drive, make_view
+from parquetry.fit_checks import make_view
+from parquetry.fitting import Pass, drive
 from regressions import (
     FEATURES,
     SHAPES,

@@ -22,7 +22,8 @@ from parquetry.classical.points import (
 )
 from parquetry.classical.seeding import clustered
 from parquetry.classical.top_rows import TopRows, merged, offered
-from parquetry.fitting import drive, make_view
+from parquetry.fit_checks import make_view
+from parquetry.fitting import drive
 from parquetry.foundation.moments import Moments
 from parquetry.rows import hashes_at, row_hashes
 

@@ -12,6 +12,7 @@ from sklearn.preprocessing import Binarizer, FunctionTransformer, Normalizer, Po
 import parity
 import parquetry as pqy
 from parquetry.errors import BadParameter, TooBigForOneNode, WrongColumnType
+from parquetry.fit_checks import make_view
 
 ESTIMATORS = {
     "l2": Normalizer(),
@@ -52,7 +53,7 @@ def test_polynomials_go_through_in_small_batches(write_parquet, local):
     folder = write_parquet({**table, "y": table["c0"]}, files=1, row_group_size=5_000)
     model = pqy.fit(PolynomialFeatures(3), folder, features=list(table), engine=local)
     assert model.n_output_features_ == 8_436
-    view = pqy.fitting.make_view(pqy.open_dataset(folder), target=None, features=list(table)).through(model)
+    view = make_view(pqy.open_dataset(folder), target=None, features=list(table)).through(model)
     assert view.batch_rows == 1_024
     fitted = pqy.fit(make_pipeline(PolynomialFeatures(2), LinearRegression()), folder, target="y", engine=local,
                      features=["c0", "c1"])  # fmt: skip

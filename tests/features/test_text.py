@@ -33,7 +33,8 @@ from parquetry.errors import (
 )
 from parquetry.features import terms, tokens
 from parquetry.features.text import vectorized
-from parquetry.fitting import Pass, make_view
+from parquetry.fit_checks import make_view
+from parquetry.fitting import Pass
 from parquetry.reduction import PassTask, Reduction
 from parquetry.view import Columns
 

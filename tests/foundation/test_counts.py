@@ -10,7 +10,8 @@ import pytest
 
 import parity
 from parquetry.errors import TooManyCategories
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.foundation.counts import Counts, columns_of
 from parquetry.foundation.presence import Presence
 

@@ -16,7 +16,8 @@ import pytest
 import parquetry as pqy
 from parquetry import cli
 from parquetry.errors import BadParameter
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.foundation import plots, profile_page
 from parquetry.foundation.explore import explored
 from parquetry.foundation.missing_together import MissingTogether

@@ -9,7 +9,8 @@ from sklearn.dummy import DummyRegressor
 
 import parquetry as pqy
 from parquetry.errors import BadParameter
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.foundation.histograms import (
     Extent,
     Histogram,

@@ -10,7 +10,8 @@ from scipy import sparse
 import parity
 import parquetry as pqy
 from parquetry.errors import BadParameter, NonFiniteValues
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.foundation.moments import Moments, _sparse_moments, empty_moments, first_stored, merge_moments
 from parquetry.foundation.positions import Finite, targets
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 import parquetry as pqy
-from parquetry.fitting import Pass, drive, make_view
+from parquetry.fit_checks import make_view
+from parquetry.fitting import Pass, drive
 from parquetry.foundation import radix
 from parquetry.foundation.moments import Moments
 from parquetry.foundation.quantiles import FirstHistogram, exact_quantiles, refine

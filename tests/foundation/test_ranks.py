@@ -9,7 +9,8 @@ from sklearn.utils.stats import _weighted_percentile
 
 import parquetry as pqy
 from parquetry.features.quantile_columns import column_quantiles, weighted_quantiles
-from parquetry.fitting import drive, make_view
+from parquetry.fit_checks import make_view
+from parquetry.fitting import drive
 from parquetry.foundation import rank_counts, ranks
 from parquetry.foundation.ranks import Wanted, positions
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 import parquetry as pqy
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.foundation.missing_together import MissingTogether
 from parquetry.foundation.row_sample import MOST_ROWS, sample_rows
 from parquetry.foundation.times import TimeCounts, calendar_of

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 from sklearn.utils.stats import _weighted_percentile
 
-from parquetry.fitting import Pass, drive, make_view
+from parquetry.fit_checks import make_view
+from parquetry.fitting import Pass, drive
 from parquetry.foundation.positions import features
 from parquetry.foundation.radix import from_keys, to_keys
 from parquetry.foundation.tallies import Tallied, Tallies, added, collected, quantiles, tallied

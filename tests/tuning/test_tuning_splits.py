@@ -31,7 +31,7 @@ from sklearn.tree import DecisionTreeRegressor
 import parquetry as pqy
 from parquetry.classical.folds import FloatsAndFolds
 from parquetry.errors import BadParameter, DegenerateColumn, TooBigForOneNode
-from parquetry.fitting import make_view
+from parquetry.fit_checks import make_view
 from parquetry.tuning.row_sets import ListedFolds, RowSet, part_of
 from searches import FEATURES, STREAMED, rows
 

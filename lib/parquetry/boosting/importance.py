@@ -17,7 +17,8 @@ from parquetry.boosting.categories import as_known
 from parquetry.dataset import Dataset
 from parquetry.engine import borrowed_engine
 from parquetry.errors import BadParameter, did_you_mean
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.reduction import Reduction
 from parquetry.scoring import model_features
 from parquetry.through import apply, as_given, transform

@@ -27,7 +27,8 @@ from parquetry.dataset import Dataset
 from parquetry.engine import Engine, borrowed_engine, parse_bytes
 from parquetry.errors import BadParameter
 from parquetry.features.surrogate import checked, require_numbers
-from parquetry.fitting import Fitting, Pass, check_picklable, check_view, drive, make_view
+from parquetry.fit_checks import check_picklable, check_view, make_view
+from parquetry.fitting import Fitting, Pass, drive
 from parquetry.view import View
 
 

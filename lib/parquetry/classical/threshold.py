@@ -18,7 +18,8 @@ from scipy.special import expit
 from parquetry.dataset import Dataset
 from parquetry.engine import borrowed_engine
 from parquetry.errors import BadParameter, DegenerateColumn, did_you_mean
-from parquetry.fitting import check_picklable, make_view, run_pass
+from parquetry.fit_checks import check_picklable, make_view
+from parquetry.fitting import run_pass
 from parquetry.reduction import Reduction
 from parquetry.scoring import model_features
 from parquetry.through import apply

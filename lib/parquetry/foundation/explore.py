@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from parquetry.dataset import Dataset
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.foundation import plots_pairs
 from parquetry.foundation.missing_together import MOST_COLUMNS, MissingTogether, Together
 from parquetry.foundation.plots import Picture

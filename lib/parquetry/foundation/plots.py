@@ -75,7 +75,8 @@ def regression_pictures(
     unit : str, default ""
         The target's unit, for the axes.
     """
-    from parquetry.fitting import make_view, run_pass
+    from parquetry.fit_checks import make_view
+    from parquetry.fitting import run_pass
     from parquetry.scoring import model_features
 
     seen = make_view(train, target=None, features=[target])

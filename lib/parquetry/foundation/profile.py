@@ -17,7 +17,8 @@ import numpy as np
 
 from parquetry.dataset import Dataset
 from parquetry.errors import BadParameter, TooBigForDriver
-from parquetry.fitting import Pass, drive, make_view, together
+from parquetry.fit_checks import make_view
+from parquetry.fitting import Pass, drive, together
 from parquetry.foundation import alerts, cells, distinct, grids
 from parquetry.foundation.cells import Order
 from parquetry.foundation.correlations import MOST_COLUMNS, PairMoments

@@ -10,7 +10,8 @@ import numpy as np
 from parquetry.dataset import Dataset
 from parquetry.engine import Engine
 from parquetry.errors import BadParameter
-from parquetry.fitting import make_view, run_pass
+from parquetry.fit_checks import make_view
+from parquetry.fitting import run_pass
 from parquetry.reduction import Reduction
 from parquetry.view import Batch, FloatArray, float_column
 

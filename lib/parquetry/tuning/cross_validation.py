@@ -19,7 +19,8 @@ from parquetry.dataset import Dataset
 from parquetry.engine import borrowed_engine, parse_bytes
 from parquetry.errors import BadParameter
 from parquetry.features.surrogate import checked
-from parquetry.fitting import Fitting, SearchOptions, check_picklable, check_view, drive, make_view
+from parquetry.fit_checks import check_picklable, check_view, make_view
+from parquetry.fitting import Fitting, SearchOptions, drive
 from parquetry.tuning.contest import Contest, Outcome, checked_failures, evaluated
 from parquetry.tuning.journal import Journal
 from parquetry.tuning.scores import check_scorers
