@@ -82,7 +82,7 @@ def test_parity_with_scikit_learn(local: Any, coded: Any) -> None:
 
 
 def test_rows_that_take_more_than_the_memory_allows_are_passed_over(local: Any, coded: Any) -> None:
-    assert fitted("binary", coded, local, memory="2MiB").fit_report_["steps"][-1]["why"] == ""
+    assert fitted("binary", coded, local, memory="1MiB").fit_report_["steps"][-1]["why"] == ""
 
 
 def test_the_same_bits_on_every_engine(local: Any, dask_engine: Any, spark_engine: Any, coded: Any) -> None:

@@ -21,8 +21,8 @@ from parquetry.errors import BadParameter, DegenerateColumn, NonFiniteValues, Sc
 
 N = 90
 BAD_ROW = 47  # row 7 of the third row group
-UNREAD = {"DummyClassifier", "DummyRegressor"}
-"""They do not look at X; neither do scikit-learn's own."""
+UNREAD = {"DummyClassifier", "DummyRegressor", "CatBoostClassifier", "CatBoostRegressor"}
+"""They do not look at X, as scikit-learn's own; or, CatBoost's, take infinity for the largest value."""
 FEW = {"n_estimators": 2, "cv": 3}
 
 
@@ -31,6 +31,8 @@ def predictors() -> list[Any]:
     for kind in sorted(registry.entries(), key=lambda kind: kind.__name__):
         if any(p.default is p.empty for p in signature(kind).parameters.values()):
             continue  # it is made of others, which are asked themselves
+        if kind.__name__.endswith("Ranker"):
+            continue  # it needs queries
         estimator = kind()
         if is_classifier(estimator) or is_regressor(estimator):
             few = {name: value for name, value in FEW.items() if name in estimator.get_params()}
@@ -71,7 +73,7 @@ def test_weights_that_make_no_sense_are_refused(local: Any, tmp_path: Path, esti
     """Also one negative weight among so many others that every sum is positive."""
     table = columns(estimator)
     for weight in (np.where(np.arange(N) == BAD_ROW, -0.5, 2.0), np.zeros(N)):
-        with pytest.raises((BadParameter, DegenerateColumn), match="weight"):
+        with pytest.raises((BadParameter, DegenerateColumn), match=r"(?i)weight"):
             fit(estimator, {**table, "weight": weight}, tmp_path, local, sample_weight="weight")
     for value in (np.nan, np.inf):
         if has_fit_parameter(estimator, "sample_weight"):

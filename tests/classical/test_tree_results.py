@@ -136,7 +136,7 @@ def test_over_budget_the_error_names_what_scales(local: Any, tree_data: Any) -> 
         (SVC(), "c", ("Nystroem", "LinearSVC")),
         (NuSVR(), "y", ("Nystroem", "LinearSVR")),
         (HistGradientBoostingClassifier(), "c", ("RandomForestClassifier", "ExtraTreesClassifier")),
-        (HistGradientBoostingRegressor(), "y", ("RandomForestRegressor", "xgboost")),
+        (HistGradientBoostingRegressor(), "y", ("RandomForestRegressor", "XGBoost")),
     ):
         with pytest.raises(TooBigForOneNode, match=type(estimator).__name__) as caught:
             pqy.fit(estimator, data, target=target, features=FEATURES, engine=local, memory="10KB")
