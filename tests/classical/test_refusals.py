@@ -78,7 +78,7 @@ def test_weights_that_make_no_sense_are_refused(local: Any, tmp_path: Path, esti
     for value in (np.nan, np.inf):
         if has_fit_parameter(estimator, "sample_weight"):
             weight = np.where(np.arange(N) == BAD_ROW, value, 1.0)
-            with pytest.raises((NonFiniteValues, BadParameter), match=r"weight|finite"):
+            with pytest.raises((NonFiniteValues, BadParameter), match=r"(?i)weight|finite"):
                 fit(estimator, {**table, "weight": weight}, tmp_path, local, sample_weight="weight")
 
 
