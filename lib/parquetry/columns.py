@@ -98,10 +98,10 @@ def choose_columns(
 
 def _check_zero_or_one(dataset: Dataset, target: str) -> None:
     kind, stats = dataset.full_schema.field(target).type, dataset.footer.stats.get(target)
-    told = stats is not None and stats.minimum is not None and stats.maximum is not None
-    beyond = told and is_numeric(kind) and (stats.minimum < 0 or stats.maximum > 1)
+    ends = (None, None) if stats is None or not is_numeric(kind) else (stats.minimum, stats.maximum)
+    beyond = None not in ends and (ends[0] < 0 or ends[1] > 1)
     if beyond or not (is_numeric(kind) or pa.types.is_boolean(kind)):
-        found = f"reaches from {stats.minimum} to {stats.maximum}" if beyond else f"is {kind}"
+        found = f"reaches from {ends[0]} to {ends[1]}" if beyond else f"is {kind}"
         raise WrongColumnType(
             f"The target {target!r} {found}.",
             why="The models here are compared on a target of 0 and 1.",

@@ -181,7 +181,7 @@ def test_what_is_wrong_is_said(loans, model, local):
         cost_curve(plain, loans, positive="bad", **arguments, **COSTS)
     with pytest.raises(UnknownColumn, match="shown column"):
         worst_mistakes(model, loans, columns=["text"], **arguments)
-    with pytest.raises(BadParameter, match="no class 'god' in the target.*--positive.*Did you mean 'good'"):
+    with pytest.raises(BadParameter, match=r"no class 'god' in the target.*--positive.*Did you mean 'good'"):
         two_classes(model, "god")
     nobody = pqy.fit(DummyClassifier(), loans, target="id", features=["a"], engine=local)
     with pytest.raises(BadParameter, match="There are 700 classes"):
