@@ -98,10 +98,11 @@ def choose_columns(
 
 def _check_zero_or_one(dataset: Dataset, target: str) -> None:
     kind, stats = dataset.full_schema.field(target).type, dataset.footer.stats.get(target)
-    ends = (None, None) if stats is None or not is_numeric(kind) else (stats.minimum, stats.maximum)
-    beyond = None not in ends and (ends[0] < 0 or ends[1] > 1)
+    numbers = is_numeric(kind) and stats is not None and stats.minimum is not None and stats.maximum is not None
+    low, high = (stats.minimum, stats.maximum) if numbers and stats is not None else (0, 1)
+    beyond = low < 0 or high > 1
     if beyond or not (is_numeric(kind) or pa.types.is_boolean(kind)):
-        found = f"reaches from {ends[0]} to {ends[1]}" if beyond else f"is {kind}"
+        found = f"reaches from {low} to {high}" if beyond else f"is {kind}"
         raise WrongColumnType(
             f"The target {target!r} {found}.",
             why="The models here are compared on a target of 0 and 1.",
