@@ -139,6 +139,21 @@ def test_jobs_are_found_here_and_in_the_clone(project):
     assert jobs.first_line(jobs.available()["hello"]) == "Say hello."
 
 
+@pytest.mark.parametrize(
+    "imports", ["import catboost", "from parquetry.boosting import small_steps as s; s('lightgbm', 9, 0)"]
+)
+def test_a_job_whose_packages_are_missing_says_which_extra(capsys, project, monkeypatch, imports):
+    for package in ("catboost", "lightgbm"):
+        monkeypatch.setitem(sys.modules, package, None)
+    own = Path("own.py")
+    own.write_text(f"{imports}\n{JOB}")
+    code, _, error = call(capsys, "run", "own.py")
+    assert code != 0
+    assert re.search(
+        r"The package '(catboost|lightgbm)' is not installed.*pip install .*\[boosting\]", error, re.DOTALL
+    )
+
+
 def test_run(capsys, project):
     code, out, _ = call(capsys, "run", "hello", "--output", "out", "--json")
     result = json.loads(out.splitlines()[-1])

@@ -289,6 +289,9 @@ def test_wrong_columns(mixed: Path):
         choose_columns(data, target="price")
     with pytest.raises(WrongColumnType, match="date32"):
         choose_columns(data, target="y", features=["day"])
+    for target, told in (("text", "is string"), ("number", r"reaches from -?\d")):
+        with pytest.raises(WrongColumnType, match=rf"target '{target}' {told}.*0 and 1.*--recipe"):
+            choose_columns(data, target=target, binary=True)
     with pytest.raises(BadParameter, match="both a feature and the target"):
         choose_columns(data, target="y", features=["y", "number"])
     with pytest.raises(BadParameter, match="no feature column left"):

@@ -37,6 +37,15 @@ def test_files_that_it_names_are_there() -> None:
         assert (root / "lib" / "parquetry" / block).exists(), block
 
 
+def test_contents_name_every_section_in_order_and_lines_are_short() -> None:
+    plain = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    sections = re.findall(r"^## (.*)$", plain, re.MULTILINE)
+    assert re.findall(r"\[([^]]+)\]\(#[^)]+\)", plain.partition("\n## ")[0]) == sections
+    links = re.findall(r"\]\(#([^)]+)\)", README)
+    assert set(links) == {name.lower().replace(" ", "-") for name in sections}
+    assert [line for line in README.splitlines() if len(line) > 125 and not line.startswith("|")] == []
+
+
 @pytest.fixture
 def lake() -> Iterator[dict[str, str]]:
     """An S3 server of our own with ``s3://lake/flights``; gives the environment that leads to it."""

@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import Field
 from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -38,14 +39,14 @@ class Config(JobConfig):
 
     target: str = Field("Class", description="The column of labels: one of two.")
     positive: str = Field("1", description="The label of a fraud.")
-    booster: Literal["xgboost", "lightgbm"] = Field("xgboost", description="Whose boosted trees.")
+    booster: Literal["xgboost", "lightgbm"] = Field("xgboost", description="Whose trees (xgboost: labels 0 and 1).")
     trees: int = Field(600, ge=1, description="The most trees; how many are used is found on the validation rows.")
     world: int | None = Field(None, ge=1, description="Processes that train together; the model depends on it.")
-    cost_missed_fraud: float = Field(120.0, ge=0, description="What it costs to let one fraud through.")
-    cost_false_alarm: float = Field(5.0, ge=0, description="What it costs to stop one honest payment.")
+    cost_missed_fraud: float = Field(120.0, gt=0, description="What it costs to let one fraud through.")
+    cost_false_alarm: float = Field(5.0, gt=0, description="What it costs to stop one honest payment.")
     test: float = Field(0.2, gt=0, lt=1, description="The share of the rows that is kept for the test.")
     validation: float = Field(0.25, gt=0, lt=1, description="The share of the others that chooses trees and threshold.")
-    folds: int = Field(5, ge=0, description="Folds that rate the area under precision and recall once more; 0: none.")
+    folds: int = Field(5, ge=0, description="Folds that rate the trees once more, by average precision; 0 or 1: none.")
     generate: int | None = Field(None, ge=100, description="Generate so many rows in place of the real ones.")
 
 
@@ -62,8 +63,9 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     run.event("split", train=train.num_rows, test=test.num_rows, validation=validation.num_rows)
 
     nobody = pqy.fit(DummyClassifier(strategy="prior"), train, engine=engine, **columns)
-    honest, fraud = two_classes(nobody, config.positive)
-    linear = pqy.fit(make_pipeline(StandardScaler(), LogisticRegression()), train, engine=engine, **columns)
+    _, fraud = two_classes(nobody, config.positive)
+    plain = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression())
+    linear = pqy.fit(plain, train, engine=engine, **columns)  # trees need no imputing
     run.fitted("logistic regression", linear)
     steps = small_steps(config.booster, config.trees, config.seed)
     trial = pqy.fit(steps, part, validation=validation, gang=config.world, engine=engine, **columns)
@@ -74,7 +76,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
 
     boosted = pqy.fit(settled(trial), train, gang=config.world, engine=engine, **columns)
     run.fitted(config.booster, boosted)
-    if config.folds:
+    if config.folds > 1:
         cv = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)
         folds = pqy.cross_validate(settled(trial), data, cv=cv, scoring="average_precision", engine=engine, **columns)
         area = folds["test_score"]
@@ -90,9 +92,9 @@ def run(config: Config, engine: Engine, run: Run) -> None:
         run.metrics(name, scores[name], baseline=fitted is nobody)
     best, usual, *_ = scores.values()
     run.note(
-        f"Threshold {curve.best:.3g} costs {best['cost_per_1000']:.4g} per 1,000 rows of the test, 0.5 costs "
-        f"{usual['cost_per_1000']:.4g}: a missed {fraud!r} is {config.cost_missed_fraud:g}, a stopped {honest!r} "
-        f"{config.cost_false_alarm:g}. {count} trees and it were chosen on {validation.num_rows:,} other rows."
+        f"Cut at {curve.best:.3g}, mistakes cost {best['cost_per_1000']:,.2f} per 1,000 rows of the test; cut at 0.5, "
+        f"{usual['cost_per_1000']:,.2f}. A missed fraud costs {config.cost_missed_fraud:g}, a false alarm "
+        f"{config.cost_false_alarm:g}. The cut and {count} trees were chosen on {validation.num_rows:,} other rows."
     )
 
     predictions = pqy.predict(model, test, to=run.path("predictions"), keys=[config.target], engine=engine)
@@ -105,7 +107,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     for picture in (
         *plots_classification.classification_pictures(best, config.target),
         plots_decisions.cost_picture(curve, curve.best),
-        plots.importance_picture(counts["shap"], "mean absolute SHAP value"),
+        plots.importance_picture(counts["shap"], "shap"),
     ):
         run.plot(picture.figure, picture.title, picture.caption)
 

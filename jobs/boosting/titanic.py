@@ -80,7 +80,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
         cleaned = pqy.clean(data, recipe, to=run.path("clean"), engine=engine)
         run.event("clean", rows_in=cleaned.rows_in, rows_out=cleaned.rows_out)
         data = cleaned.dataset
-    columns = choose_columns(data, target=config.target, features=config.features, exclude=config.exclude)
+    columns = choose_columns(data, target=config.target, features=config.features, exclude=config.exclude, binary=True)
     given = {"target": config.target, "features": columns.features, "engine": engine}
     dealt = {"folds": config.folds, "seed": config.seed}
 
@@ -108,7 +108,7 @@ def run(config: Config, engine: Engine, run: Run) -> None:
     scores = {name: [fold.scores["accuracy"] for fold in folds] for name, folds in found.items()}
     first = found[best][0]
     grown = importances(first.model, first.held_out, kinds="permutation", target=config.target, engine=engine)
-    compared = folds_picture(scores, "accuracy", baseline=nobody["accuracy"])
+    compared = folds_picture(scores, "accuracy", means=accuracy, baseline=nobody["accuracy"])
     shown = [compared, *classification_pictures(first.scores, config.target), permutation_picture(grown["permutation"])]
     for picture in shown:
         run.plot(picture.figure, picture.title, picture.caption)

@@ -58,6 +58,7 @@ def _act(words: list[str]) -> Result:
 def _run(given: dict[str, Any]) -> Result:
     import runpy
 
+    from parquetry.errors import missing
     from parquetry.job import JobExit
 
     path = _job(given["words"], RUN)
@@ -69,6 +70,10 @@ def _run(given: dict[str, Any]) -> Result:
         runpy.run_path(str(path), init_globals={"__command__": f"parquetry run {name}"}, run_name="__main__")
     except JobExit as end:
         return Result(end.outcome.code, end.outcome.summary)
+    except ModuleNotFoundError as error:
+        if error.name not in ("xgboost", "lightgbm", "catboost"):
+            raise
+        raise missing(error.name, "boosting", f"by the job {name}") from error
     finally:
         sys.argv = before
     raise Misuse(f"{path} ended without run_job(run, Config).", fix="See one that comes along: parquetry copy --help.")

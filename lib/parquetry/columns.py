@@ -37,7 +37,12 @@ class Roles:
 
 
 def choose_columns(
-    dataset: Dataset, *, target: str, features: Sequence[str] | None = None, exclude: Sequence[str] = ()
+    dataset: Dataset,
+    *,
+    target: str,
+    features: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    binary: bool = False,
 ) -> Roles:
     """The feature columns of a job and their roles, checked against the footers.
 
@@ -48,6 +53,8 @@ def choose_columns(
     features : sequence of str, default None
         None for all columns but the target.
     exclude : sequence of str, default ()
+    zero_or_one : bool, default False
+        Whether the target has to be 0 and 1, or false and true.
 
     Raises
     ------
@@ -56,11 +63,13 @@ def choose_columns(
     BadParameter
         The target is among the features, or no feature is left.
     WrongColumnType
-        A column that was asked for holds neither numbers nor text.
+        The target has to be 0 and 1, and is not; or a column that was asked for holds neither numbers nor text.
     DegenerateColumn
         A column is all null or constant; see :func:`check_columns`.
     """
     dataset.require([target], "target column")
+    if binary:
+        _check_zero_or_one(dataset, target)
     dataset.require(features or (), "feature column")
     dataset.require(exclude, "excluded column")
     if features is not None and target in features:
@@ -85,6 +94,22 @@ def choose_columns(
         raise BadParameter("There is no feature column left.", fix="Check --features and --exclude.")
     check_columns(dataset, [*numeric, *text])
     return Roles(numeric, text, left_out)
+
+
+def _check_zero_or_one(dataset: Dataset, target: str) -> None:
+    kind, stats = dataset.full_schema.field(target).type, dataset.footer.stats.get(target)
+    numbers = is_numeric(kind) and stats is not None and stats.minimum is not None and stats.maximum is not None
+    low, high = (stats.minimum, stats.maximum) if numbers and stats is not None else (0, 1)
+    beyond = low < 0 or high > 1
+    if beyond or not (is_numeric(kind) or pa.types.is_boolean(kind)):
+        found = f"reaches from {low} to {high}" if beyond else f"is {kind}"
+        raise WrongColumnType(
+            f"The target {target!r} {found}.",
+            why="The models here are compared on a target of 0 and 1.",
+            fix="Name another one with --target, or number its labels with --recipe: "
+            f"steps: [{{text: {{columns: [{target}], replace: {{'yes': '1', 'no': '0'}}}}}}, "
+            f"{{types: {{columns: {{{target}: integer}}}}}}]",
+        )
 
 
 def check_columns(dataset: Dataset, columns: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from parquetry.engine import engine_name, parse_bytes
 from parquetry.errors import BadConfig, BadParameter, UnknownEngine, did_you_mean
 
 ENVIRONMENT_PREFIX = "PARQUETRY_JOB_"
+_FILES = ("config", "recipe", "contract", "peer_python")  # settings that name a file; other paths are folders
 
 
 class JobConfig(BaseModel):
@@ -261,7 +262,7 @@ def _value_word(name: str, info: FieldInfo) -> str:
         if choice in (int, float):
             return "NUMBER"
         if choice is Path:
-            return "FILE" if name == "config" else "FOLDER"
+            return "FILE" if name in _FILES else "FOLDER"
     return "NAMES" if _is_list(info) else {"input": "PATH", "target": "COLUMN", "memory": "SIZE"}.get(name, "TEXT")
 
 

@@ -96,6 +96,8 @@ class Entry:
     call : callable or None, default None
         ``call(model, method, x)`` in the place of ``model.method(x)`` on a worker, where plain X is not what
         the model takes: columns of text as categories, say.
+    check : callable or None, default None
+        Refuses parameters that the class itself would take without a word; searches ask it of each candidate.
     """
 
     kind: type
@@ -106,6 +108,7 @@ class Entry:
     single_node: str = ""
     placement: str = "distributed"
     call: Callable[[Any, str, Any], Any] | None = None
+    check: Callable[[Any], None] | None = None
 
 
 def fitter(
@@ -116,12 +119,13 @@ def fitter(
     single_node: str = "",
     placement: str = "distributed",
     call: Callable[[Any, str, Any], Any] | None = None,
+    check: Callable[[Any], None] | None = None,
 ) -> Callable[[FitterFunction], FitterFunction]:
     """Register a Fitter for one or more classes; see :class:`Entry`."""
 
     def register(function: FitterFunction) -> FitterFunction:
         for kind in kinds:
-            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node, placement, call)
+            _ENTRIES[kind] = Entry(kind, function, passes, exact, matrices, single_node, placement, call, check)
         return function
 
     return register

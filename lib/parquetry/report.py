@@ -20,8 +20,16 @@ METRIC_NAMES = {
     "mae": "MAE",
     "mape": "MAPE",
     "rmsle": "RMSLE",
-    "f1": "F1",
+    "precision": "precision, mean of classes",
+    "recall": "recall, mean of classes",
+    "f1": "F1, mean of classes",
+    "precision_weighted": "precision, weighted",
+    "recall_weighted": "recall, weighted",
     "f1_weighted": "F1, weighted",
+    "average_precision": "average precision",
+    "missed": "missed",
+    "lost": "false alarms",
+    "cost_per_1000": "cost per 1,000 rows",
     "mcc": "Matthews correlation",
     "cohen_kappa": "Cohen's kappa",
     "brier": "Brier score",
@@ -108,7 +116,15 @@ def metric_rows(scores: list[Scores]) -> list[tuple[str, list[str]]]:
         if isinstance(v, (int, float)) and k not in _SAME_AS_ACCURACY and not (k in _BOUNDS and v == 0.0)
     )
     names = sorted(found, key=lambda name: name == "rows")  # the number of rows last, the rest as given
-    return [(METRIC_NAMES.get(n, _words(n)), [number(s.values.get(n), n) for s in scores]) for n in names]
+    return [(_metric_name(n), [number(s.values.get(n), n) for s in scores]) for n in names]
+
+
+def _metric_name(name: str) -> str:
+    """``recall of spam`` for ``spam_recall``."""
+    label, _, measure = name.rpartition("_")
+    if name not in METRIC_NAMES and label and measure in ("precision", "recall", "f1"):
+        return f"{'F1' if measure == 'f1' else measure} of {label}"
+    return METRIC_NAMES.get(name, _words(name))
 
 
 def number(value: Any, name: str = "") -> str:

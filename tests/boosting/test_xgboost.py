@@ -360,6 +360,8 @@ def test_a_lost_rank_is_named(folder: Path, local: Any, tmp_path: Path) -> None:
 WRONG = {
     "unknown": (xgb.XGBClassifier(max_dept=3), {}, BadParameter, r"no parameter 'max_dept'.*Did you mean 'max_depth'"),
     "a native name": (xgb.XGBClassifier(nthread=2), {}, BadParameter, "no parameter 'nthread'.*Did you mean 'n_jobs'"),
+    "no number of trees": (xgb.XGBClassifier(n_estimators=-1), {}, BadParameter, "would train no tree"),
+    "no ranks": (xgb.XGBClassifier(), {"gang": 0}, BadParameter, "gang=: world=0 .* processes .* from 1 on"),
     "range": (xgb.XGBClassifier(max_depth=-3), {}, BadParameter, "value -3 for Parameter max_depth"),
     "objective": (xgb.XGBClassifier(objective="binary:bogus"), {}, BadParameter, "Unknown objective function"),
     "no target": (xgb.XGBClassifier(), {"target": None}, BadParameter, "needs a target"),

@@ -23,6 +23,7 @@ import parquetry as pqy
 from parquetry.classical.mistakes import worst_mistakes
 from parquetry.classical.threshold import GRID, cost_curve, scores_of_class, two_classes
 from parquetry.errors import BadParameter, DegenerateColumn, UnknownColumn
+from parquetry.foundation.plots_decisions import cost_picture
 
 N = 700
 COSTS = {"cost_missed": 4.0, "cost_lost": 1.0}
@@ -89,6 +90,17 @@ def test_every_engine_chooses_the_same(loans, model, local, engine):
         worst_mistakes(model, loans, target="state", columns=["id", "a"], most=5, engine=e) for e in (local, engine)
     ]
     assert wrong[0] == wrong[1]
+
+
+@pytest.mark.parametrize(
+    ("missed", "side", "height"), [(400.0, "left", -26), (1.5, "right", -12), (0.002, "right", -26)]
+)
+def test_the_label_of_the_chosen_threshold_is_within_the_picture(loans, model, local, missed, side, height):
+    costs = {"cost_missed": missed, "cost_lost": 1.0}
+    curve = cost_curve(model, loans, target="state", positive="bad", engine=local, **costs)
+    axes = cost_picture(curve, curve.best).figure.axes[0]
+    (chosen,) = [text for text in axes.texts if "chosen" in text.get_text()]
+    assert (chosen.get_horizontalalignment(), chosen.xyann[1]) == (side, height)
 
 
 def test_scores_of_a_class(loans, model, local):
@@ -169,7 +181,7 @@ def test_what_is_wrong_is_said(loans, model, local):
         cost_curve(plain, loans, positive="bad", **arguments, **COSTS)
     with pytest.raises(UnknownColumn, match="shown column"):
         worst_mistakes(model, loans, columns=["text"], **arguments)
-    with pytest.raises(BadParameter, match="Did you mean 'good'"):
+    with pytest.raises(BadParameter, match=r"no class 'god' in the target.*--positive.*Did you mean 'good'"):
         two_classes(model, "god")
     nobody = pqy.fit(DummyClassifier(), loans, target="id", features=["a"], engine=local)
     with pytest.raises(BadParameter, match="There are 700 classes"):

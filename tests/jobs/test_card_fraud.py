@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import launching
@@ -31,14 +34,17 @@ def test_it_is_short():
     assert len(JOB.read_text(encoding="utf-8").splitlines()) <= 120
 
 
-def test_generated_payments_give_the_same_model_on_every_engine(
-    local, dask_engine, spark_engine, tmp_path: Path, monkeypatch
-):
+@pytest.fixture
+def job(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("PARQUETRY_CACHE", str(tmp_path / "cache"))
     spec = importlib.util.spec_from_file_location("card_fraud", JOB)
-    job = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "card_fraud", job)  # where pydantic looks for the names of its annotations
-    spec.loader.exec_module(job)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "card_fraud", module)  # where pydantic looks for the names of its annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_payments_give_the_same_model_on_every_engine(local, dask_engine, spark_engine, job, tmp_path: Path):
     left = []
     for engine, booster in (
         (local, "lightgbm"),
@@ -56,6 +62,23 @@ def test_generated_payments_give_the_same_model_on_every_engine(
         chosen, usual, _, nobody = metrics.values()
         assert chosen["cost_per_1000"] < usual["cost_per_1000"]
         assert usual["average_precision"] > 10 * nobody["average_precision"]
+
+
+def test_rows_of_ones_own_with_texts_and_missing_numbers(local, job, tmp_path: Path):
+    rng = np.random.default_rng(1)
+    bad, amounts = rng.random(300) < 0.2, rng.gamma(2.0, 50.0, 300)
+    frame = pd.DataFrame({"city": "", "amount": np.where(bad, 4, 1) * amounts, "age": rng.integers(18, 90, 300)})
+    frame.loc[::9, "amount"] = np.nan
+    frame.loc[::2, "city"] = "Rome"
+    frame.assign(fraud=np.where(bad, "yes", "no")).to_csv(tmp_path / "own.csv", index=False)
+    given = {"input": str(tmp_path / "own.csv"), "target": "fraud", "booster": "lightgbm", "folds": 1}
+    config = job.Config(**given, positive="yes", output=tmp_path / "out")
+    with Run("card_fraud", config) as run:
+        job.run(config, local, run)
+    assert "recall of yes" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    told = [e["text"] for e in events(tmp_path / "out") if e["event"] == "note"]
+    assert told[0] == "Column 'city' was left out: it holds no numbers."
+    assert re.search(r"A missed fraud costs 120, a false alarm 5\. The cut and \d+ trees", told[1])
 
 
 def test_rows_of_ones_own_and_generated_ones_exclude_each_other(tmp_path: Path):

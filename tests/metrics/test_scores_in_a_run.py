@@ -47,7 +47,11 @@ def test_the_card_holds_no_curves(tmp_path: Path, fitted: tuple[Any, dict[str, A
 def test_the_table_shows_what_tells_something(fitted: tuple[Any, dict[str, Any]]) -> None:
     _, scores = fitted
     names = [name for name, _ in metric_rows([Scores("m", split_curves(scores)[0])])]
-    assert {"accuracy", "F1", "ROC AUC", "log loss", "Cohen's kappa"} <= set(names)
+    assert {"accuracy", "F1, mean of classes", "average precision", "ROC AUC", "log loss", "Cohen's kappa"} <= set(
+        names
+    )
+    rated = Scores("m", {"spam_recall": 0.5, "no_spam_f1": 0.5, "lost": 1.0})
+    assert [name for name, _ in metric_rows([rated])] == ["recall of spam", "F1 of no_spam", "false alarms"]
     assert not [name for name in names if "micro" in name or "wrong by" in name]
     unsure = {**scores, "roc_auc_error": 1e-7}
     assert "ROC AUC wrong by at most" in [name for name, _ in metric_rows([Scores("m", unsure)])]

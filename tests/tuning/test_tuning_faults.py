@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import FitFailedWarning
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from xgboost import XGBClassifier
 
 import parquetry as pqy
 from parquetry.engine import Engine
@@ -47,6 +49,10 @@ def data(write_parquet: Callable[..., Path]) -> Path:
         ),
         (GridSearchCV(make_pipeline(StandardScaler(), TREE), {"standardscaler__with_men": [1]}), "'with_men'"),
         (RandomizedSearchCV(TREE, {"max_depht": [1, 2]}, n_iter=1), "Did you mean 'max_depth'"),
+        (GridSearchCV(make_pipeline(TREE), {"tree__max_depth": [1]}), "'decisiontreeclassifier'.*tree.*__max_depth'"),
+        (GridSearchCV(make_pipeline(TREE), {"max_depth": [1]}), "Did you mean 'decisiontreeclassifier__max_depth'"),
+        (GridSearchCV(make_pipeline(XGBClassifier()), {"xgbclassifier__max_dept": [1]}), "Did you mean 'max_depth'"),
+        (HalvingGridSearchCV(TREE, {"max_depth": [1]}, resource="max_dept"), "'n_samples', or.*mean 'max_depth'"),
         (GridSearchCV(TREE, {"max_depth": []}), "non-empty"),
         (GridSearchCV(TREE, []), "grid is empty"),
         (GridSearchCV(TREE, {"max_depth": [1]}, scoring="acuracy"), "Did you mean 'accuracy'"),

@@ -161,6 +161,9 @@ def test_bad_folds(local: Any, data: Path, write_parquet: Any) -> None:
     for cv, given, message in cases:
         with pytest.raises(BadParameter, match=message):
             pqy.fit(search.set_params(cv=cv), data, target="kind", features=FEATURES, engine=local, **given)
+    for target, cv, message in (("kind", 1, "k-fold .* got n_splits=1"), (None, 2, "GaussianNB needs a target")):
+        with pytest.raises(BadParameter, match=f"cross_validate: {message}"):
+            pqy.cross_validate(GaussianNB(), data, target=target, features=FEATURES, cv=cv, engine=local)
     with pytest.raises(BadParameter, match="groups= is for searches"):
         pqy.fit(GaussianNB(), data, target="kind", groups="shop", engine=local)
     with pytest.raises(TooBigForOneNode, match="folds of 600 rows"):

@@ -65,9 +65,13 @@ class Gang:
             ("checkpoint_every", self.checkpoint_every, 1),
         ):
             if value is not None and (not isinstance(value, int | np.integer) or value < least):
-                raise BadParameter(f"{name}={value!r} is out of range.", fix=f"Pass a whole number from {least} on.")
+                raise BadParameter(
+                    f"gang=: {name}={value!r} is out of range.",
+                    why="It counts the processes that train together." if name == "world" else "",
+                    fix=f"Pass a whole number from {least} on.",
+                )
         if not self.silence > 0:
-            raise BadParameter(f"silence={self.silence!r} is out of range.", fix="Pass seconds above 0.")
+            raise BadParameter(f"gang=: silence={self.silence!r} is out of range.", fix="Pass seconds above 0.")
 
     @classmethod
     def of(cls, given: Gang | int | None) -> Gang:

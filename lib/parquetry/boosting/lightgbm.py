@@ -66,6 +66,7 @@ def call_lightgbm(model: Any, method: str, x: Any, **options: Any) -> Any:
     matrices=False,
     single_node="linear_tree=True",
     call=call_lightgbm,
+    check=parameters.check_names,
 )
 def fit_lightgbm(estimator: Any, view: View, fitting: Fitting) -> Asking:
     """Settle classes, categories and bins, train in a gang, and set what LightGBM's own ``fit`` sets.

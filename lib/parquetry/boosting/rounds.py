@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 from sklearn.base import clone
 
+from parquetry.errors import missing
+
 _STOPS = ("early_stopping_rounds", "early_stopping_round")  # XGBoost's name, LightGBM's
-
-
 _PATIENCE = 50  # rounds without a better score
 
 
@@ -26,6 +27,8 @@ def small_steps(package: str, trees: int, seed: int) -> Any:
     seed : int
     """
     shared: dict[str, Any] = {"n_estimators": trees, "learning_rate": 0.05, "subsample": 0.8, "colsample_bytree": 0.6}
+    if importlib.util.find_spec(package) is None:
+        raise missing(package, "boosting", "for its boosted trees")
     if package == "xgboost":
         from xgboost import XGBClassifier
 

@@ -55,6 +55,7 @@ def _matrices(model: Any) -> bool:
     exact=_EXACT,
     matrices=_matrices,
     single_node='booster="gblinear", tree_method="exact" or "approx"',
+    check=lambda estimator: _check_names(estimator),  # noqa: PLW0108 (that one is defined below)
 )
 def fit_xgboost(estimator: Any, view: View, fitting: Any) -> Generator[list[Any], list[Any], Any]:
     """Fit an XGBoost estimator.
@@ -142,7 +143,7 @@ def _check_parameters(estimator: Any, view: View, fitting: Any) -> None:
             fix="Pass validation=: train, validation = data.split(test=0.1).",
         )
     _check_placement(estimator, who)
-    _check_names(estimator, who)
+    _check_names(estimator)
 
 
 def _check_placement(estimator: Any, who: str) -> None:
@@ -163,7 +164,14 @@ def _check_placement(estimator: Any, who: str) -> None:
             )
 
 
-def _check_names(estimator: Any, who: str) -> None:
+def _check_names(estimator: Any) -> None:
+    who = type(estimator).__name__
+    if isinstance(estimator.n_estimators, int) and estimator.n_estimators < 0:
+        raise BadParameter(
+            f"{who}: n_estimators={estimator.n_estimators}.",
+            why="XGBoost itself would train no tree, and say nothing.",
+            fix="Pass a number from 0 on.",
+        )
     known = sorted({*estimator.get_params(), *_ALIASES} - set(getattr(estimator, "kwargs", {})))
     for name in getattr(estimator, "kwargs", {}):
         if name in _HERE or name not in _native_names():

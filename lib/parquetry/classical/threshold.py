@@ -184,7 +184,11 @@ def two_classes(model: Any, positive: str) -> tuple[Any, Any]:
     classes = np.asarray(model.classes_).tolist()
     by_name = {str(label): label for label in classes}
     if positive not in by_name:
-        raise BadParameter(f"There is no class {positive!r}.", fix=did_you_mean(positive, by_name))
+        raise BadParameter(
+            f"There is no class {positive!r} in the target.",
+            why="The class to be found is asked for by its name (--positive).",
+            fix=did_you_mean(positive, by_name),
+        )
     if len(classes) != 2:
         raise BadParameter(
             f"There are {len(classes)} classes: {classes[:10]}.",

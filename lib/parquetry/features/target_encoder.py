@@ -207,7 +207,11 @@ def _require_room(encoder: Any, learned: _Learned, folds: int, memory: int) -> N
 def _target(encoder: Any, view: View) -> Generator[list[Any], list[Any], _Target]:
     """scikit-learn's ``type_of_target`` over all rows, and the classes."""
     if len(view.target) != 1:
-        raise BadParameter(f"TargetEncoder needs one target, not {len(view.target)}.", fix="Pass target='column'.")
+        raise BadParameter(
+            f"TargetEncoder needs one target, not {len(view.target)}.",
+            why="It puts the mean of the target in the place of a category.",
+            fix="Pass target='column'.",
+        )
     kind = encoder.target_type
     if kind in ("auto", "continuous"):
         stored = view.dataset.full_schema.field(view.target[0]).type

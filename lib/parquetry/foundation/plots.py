@@ -45,6 +45,14 @@ BLUE = "#3d82d6"
 ORANGE = "#dd7a31"
 _SIZE = (5.6, 3.7)
 _RC: Any = {"svg.fonttype": "path", "svg.hashsalt": "parquetry", "font.size": 10.5}
+_IMPORTANCES = {
+    "gain": ("gain", "By how much a split on each feature lowers the loss, on average."),
+    "permutation": ("growth of the loss", "How much worse the model gets when a column is shuffled."),
+    "shap": (
+        "mean absolute SHAP value",
+        "How far each feature moves a prediction (of a class: its log odds), on average over the rows.",
+    ),
+}
 _TOP = 20
 _LONGEST_NAME = 30
 
@@ -129,12 +137,13 @@ def coefficient_picture(weights: Mapping[str, float], *, unit: str = "") -> Pict
     return Picture(coefficients(shown, unit), "Coefficients", f"{caption}What one step of the prepared feature adds.")
 
 
-def importance_picture(importances: Mapping[str, float], measure: str) -> Picture:
-    """What features count for, by one measure, with title and caption."""
+def importance_picture(importances: Mapping[str, float], kind: str) -> Picture:
+    """What features count for, by one kind of ``parquetry.boosting.importances``, with title and caption."""
+    measure, meaning = _IMPORTANCES.get(kind, (kind, f"The {kind} of each feature."))
     figure = coefficients(importances)
     figure.axes[0].set_xlabel(_plain(measure))
     left = f"The {_TOP} largest, of {len(importances):,}. " if len(importances) > _TOP else ""
-    return Picture(figure, "What counts", f"{left}The {measure} of each feature.")
+    return Picture(figure, "What counts", f"{left}{meaning}")
 
 
 def together(left: Counted, right: Counted) -> Counted:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from parquetry.classical.threshold import CostCurve
 
 _WORDS = 10  # of each class
+_ROOM = 0.3  # of the width, that a label takes
 
 
 def cost_picture(curve: CostCurve, chosen: float) -> Picture:
@@ -22,15 +23,17 @@ def cost_picture(curve: CostCurve, chosen: float) -> Picture:
     cost = curve.cost * 1000
     axes.plot(GRID, cost, color=BLUE, linewidth=1.8)
     marks = {0.5: (INK, "usual"), chosen: (ORANGE, "chosen")}
+    low, high = min(marks), max(marks)
     for threshold, (color, name) in marks.items():
-        left = len(marks) > 1 and threshold == min(marks)
+        left = (threshold == low < high and low > _ROOM) or threshold > 1 - _ROOM
+        lower = threshold == chosen and (low <= _ROOM or high > 1 - _ROOM)  # two labels beside each other
         axes.axvline(threshold, color=color, linewidth=1.4, linestyle=(0, (5, 3)))
         axes.plot([threshold], [curve.at(threshold)["cost_per_1000"]], "o", color=color)
         axes.annotate(
             f"{name}: {threshold:.3g}",
             xy=(threshold, 1.0),
             xycoords=axes.get_xaxis_transform(),
-            xytext=(-5 if left else 5, -12),
+            xytext=(-5 if left else 5, -26 if lower else -12),
             textcoords="offset points",
             horizontalalignment="right" if left else "left",
             color=INK,
@@ -41,8 +44,8 @@ def cost_picture(curve: CostCurve, chosen: float) -> Picture:
     axes.set_xlabel("threshold")
     axes.set_ylabel("cost per 1,000 rows")
     caption = (
-        f"Rows that the model was not fitted on; a missed one costs {curve.cost_missed:g}, "
-        f"one that is lost {curve.cost_lost:g}. At the right end nothing is taken for {curve.positive}."
+        f"Rows that the model was not fitted on. A missed {curve.positive} costs {curve.cost_missed:g}, a false alarm "
+        f"{curve.cost_lost:g}. At the right end nothing is taken for {curve.positive}."
     )
     return Picture(figure, "Cost by threshold", caption)
 

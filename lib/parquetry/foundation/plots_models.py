@@ -10,7 +10,13 @@ from parquetry.foundation import plots
 from parquetry.foundation.plots import BLUE, INK, ORANGE, Picture
 
 
-def folds_picture(scores: Mapping[str, Sequence[float]], measure: str, *, baseline: float | None = None) -> Picture:
+def folds_picture(
+    scores: Mapping[str, Sequence[float]],
+    measure: str,
+    *,
+    means: Mapping[str, float] | None = None,
+    baseline: float | None = None,
+) -> Picture:
     """Each model's score on every fold, and their mean; the best one first.
 
     Parameters
@@ -19,13 +25,16 @@ def folds_picture(scores: Mapping[str, Sequence[float]], measure: str, *, baseli
         By model: one score a fold.
     measure : str
         Of which more is better.
+    means : mapping of str to float, default None
+        By model: the mean that the other numbers tell, by rows say; None for that of the folds.
     baseline : float or None, default None
         What knowing nothing would score.
     """
     figure, axes = plots._axes()
-    order = sorted(scores, key=lambda name: float(np.mean(scores[name])))
+    means = means or {name: float(np.mean(values)) for name, values in scores.items()}
+    order = sorted(scores, key=lambda name: means[name])
     for place, name in enumerate(order):
-        values, mean = np.asarray(scores[name]), float(np.mean(scores[name]))
+        values, mean = np.asarray(scores[name]), means[name]
         axes.plot(values, np.full(len(values), place), "o", color=BLUE, alpha=0.55, markersize=6)
         axes.plot([mean, mean], [place - 0.28, place + 0.28], color=ORANGE, linewidth=2.6)
         axes.annotate(

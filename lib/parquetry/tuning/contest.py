@@ -153,6 +153,10 @@ def check_names(owner: Any, estimator: Any, candidates: Sequence[dict[str, Any]]
             copy.set_params(**clone(params, safe=False))
         except (ValueError, AttributeError, TypeError) as error:
             raise _unknown(owner, estimator, params, error) from error
+        for part in _all_parts(copy):
+            entry = registry.find(part)
+            if entry is not None and entry.check is not None:  # boosters take any name, and only warn of it
+                entry.check(part)
         good.add(names)
 
 
@@ -160,12 +164,20 @@ def _unknown(owner: Any, estimator: Any, params: dict[str, Any], error: Exceptio
     known = clone(estimator).get_params()
     for name in params:
         if name not in known:
+            deeper = [n for n in known if n.endswith(f"__{name}")]
             return BadParameter(
                 f"{type(owner).__name__}: {type(estimator).__name__} has no parameter {name!r}.",
-                why=str(error).splitlines()[0].partition(". Valid")[0],
-                fix=did_you_mean(name, known),
+                why=_why_unknown(estimator, name, error),
+                fix=f"Did you mean {deeper[0]!r}?" if deeper else did_you_mean(name, known),
             )
     return BadParameter(f"{type(owner).__name__}: {error}", fix="Change the parameter grid.")
+
+
+def _why_unknown(estimator: Any, name: str, error: Exception) -> str:
+    steps = [step for step, _ in getattr(estimator, "steps", ())]
+    if steps and name.partition("__")[0] not in steps:
+        return f"Its steps are {', '.join(map(repr, steps))}."
+    return " ".join(str(error).partition(". Valid")[0].split())
 
 
 def _require_distributed(contest: Contest, candidates: Sequence[dict[str, Any]]) -> None:

@@ -88,7 +88,7 @@ def cross_validate(
     if return_estimator and resume is not None:
         raise BadParameter("return_estimator=True does not go with resume=.", why="Only scores are noted.")
     check_scorers(owner, scoring)
-    if not is_dealt_by_number(cv):
+    if not is_dealt_by_number(cv, owner):
         raise BadParameter(f"cross_validate: {OTHER_SPLITTER}", fix="Take one of scikit-learn's, or row numbers.")
     options = SearchOptions(groups, order, None if resume is None else os.fspath(resume))
     view = make_view(data, target=target, features=features, sample_weight=sample_weight, beside=options.columns)
@@ -117,6 +117,9 @@ def cross_validate(
 
 class CrossValidation:
     """Names the work in errors."""
+
+
+CrossValidation.__name__ = "cross_validate"
 
 
 def _splits_and_outcomes(

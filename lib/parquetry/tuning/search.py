@@ -16,7 +16,7 @@ from sklearn.model_selection._search_successive_halving import HalvingGridSearch
 from sklearn.model_selection._validation import _insert_error_scores
 
 from parquetry.classical.gram_search import fit_gram_search, searches_on_gram
-from parquetry.errors import BadParameter
+from parquetry.errors import BadParameter, did_you_mean
 from parquetry.features.surrogate import checked
 from parquetry.fitting import Asking, Fitting
 from parquetry.registry import fitter
@@ -60,12 +60,13 @@ def fit_search(search: Any, view: View, fitting: Fitting) -> Asking:
     """
     check_scorers(search, search.scoring)
     checked(search, search._validate_params)
+    _check_resource(search)
     try:
         first = _first_candidates(search)
         check_names(search, search.estimator, first)
         if fitting.search.groups is None and fitting.search.order is None and searches_on_gram(search, first):
             return (yield from fit_gram_search(search, view, first, fitting))
-        if is_dealt_by_number(search.cv):
+        if is_dealt_by_number(search.cv, search):
             return (yield from _searched(search, view, fitting))
     finally:
         vars(search).pop("_run_search", None)
@@ -80,6 +81,17 @@ def _gathered(search: Any, view: View, fitting: Fitting) -> Asking:
             fix="Take one of those, or a list of (train, test) row numbers.",
         )
     return (yield from fitting.gather(search, view, OTHER_SPLITTER))
+
+
+def _check_resource(search: Any) -> None:
+    known = ["n_samples", *search.estimator.get_params()]
+    if type(search) in _BY_RESOURCE and search.resource not in known:
+        raise BadParameter(
+            f"{type(search).__name__}: resource={search.resource!r} is no parameter of "
+            f"{type(search.estimator).__name__}.",
+            why="It is 'n_samples', or a whole-number parameter that makes a fit longer.",
+            fix=did_you_mean(search.resource, known),
+        )
 
 
 def _first_candidates(search: Any) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from sklearn.base import is_classifier
+from sklearn.base import is_classifier, is_regressor
 from sklearn.model_selection import _split, check_cv
 
 from parquetry.classical.labels import encoded, learn_classes
@@ -119,10 +119,10 @@ class Dealer:
             )
 
 
-def is_dealt_by_number(cv: Any) -> bool:
+def is_dealt_by_number(cv: Any, owner: Any) -> bool:
     """Whether a splitter can be told what it needs: it looks at row numbers, classes and groups alone."""
     known = (*_BY_NUMBER, *_BY_CLASS, *_BY_GROUP, *_BY_BOTH)
-    return type(checked(cv, lambda: check_cv(cv))) in known
+    return type(checked(owner, lambda: check_cv(cv))) in known
 
 
 def read_dealer(
@@ -147,6 +147,8 @@ def read_dealer(
             why="A splitter deals out the numbers of all rows.",
             fix="Allow more with memory=, or search on data.sample(n=…).",
         )
+    if not view.target and (is_classifier(estimator) or is_regressor(estimator)):
+        raise BadParameter(f"{who}: {type(estimator).__name__} needs a target.", fix="Pass target='column'.")
     kind = type(checked(owner, lambda: check_cv(cv)))
     if kind in (*_BY_GROUP, *_BY_BOTH) and options.groups is None:
         raise BadParameter(

@@ -178,7 +178,9 @@ def _loaded(path: str | os.PathLike[str]) -> Any:
     try:
         return yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise BadRecipe(f"The recipe {os.fspath(path)} cannot be read.", why=str(error)) from error
+        raise BadRecipe(
+            f"The recipe {os.fspath(path)} cannot be read.", why=str(error), fix="Check its path."
+        ) from error
     except yaml.YAMLError as error:
         raise BadRecipe(f"{os.fspath(path)} is not YAML.", why=" ".join(str(error).split())) from error
 
