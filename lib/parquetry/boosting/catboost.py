@@ -65,6 +65,8 @@ def fit_catboost(estimator: Any, view: View, fitting: Fitting) -> Asking:
     ranks = isinstance(estimator, CatBoostRanker)
     if ranks and options.take("group") is None:
         raise BadParameter(f"{who} ranks within queries.", fix="Pass group='column of query ids'.")
+    if not ranks and options.group is not None:
+        raise BadParameter(f"{who} does not rank within queries.", fix="Leave group= out, or use CatBoostRanker.")
     if len(view.target) != 1:
         raise BadParameter(f"{who} takes one target, not {len(view.target)}.", fix="Pass target='column'.")
     if options.gang is not None:

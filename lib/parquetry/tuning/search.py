@@ -150,7 +150,10 @@ def _contest(search: Any, scorers: Any, dealer: Dealer, view: View, fitting: Fit
         view.sample_weight is not None and checked(search, search._check_scorers_accept_sample_weight),
         keep_models=False,
         verbose=search.verbose,
-        journal=Journal(fitting.search.resume, (common, search.return_train_score, str(search.error_score))),
+        journal=Journal(
+            fitting.search.resume,
+            (common, search.return_train_score, str(search.error_score), *fitting.options.told),
+        ),
         codes=dealer.codes,
     )
 
