@@ -121,15 +121,16 @@ def evaluated(contest: Contest, candidates: Sequence[dict[str, Any]], splits: Se
 def _beyond_own_fit(contest: Contest, candidates: Sequence[dict[str, Any]]) -> bool:
     """Whether boosted models are to be fitted as their own ``fit`` on gathered rows would not.
 
-    It knows nothing of ``group=``, ``validation=`` and ``gang=``, and refuses columns of text.
+    It knows nothing of ``group=`` (which rankers must have), ``validation=`` and ``gang=``, and refuses columns of text.
     """
-    options, view = contest.fitting.options, contest.view
-    texts = not view.numeric
-    if not options.given and not texts:
-        return False
-    boosted = [e for e in map(contest.candidate, candidates) if any(map(registry.is_optional, _all_parts(e)))]
-    # Behind a pipeline's transformers there are no columns of text any more.
-    return bool(boosted) and (options.given or any(type(e) is not Pipeline for e in boosted))
+    given, texts = contest.fitting.options.given, not contest.view.numeric
+    for estimator in map(contest.candidate, candidates):
+        boosted = [part for part in _all_parts(estimator) if registry.is_optional(part)]
+        ranks = any(type(part).__name__.endswith("Ranker") for part in boosted)
+        # Behind a pipeline's transformers there are no columns of text any more.
+        if boosted and (given or ranks or (texts and type(estimator) is not Pipeline)):
+            return True
+    return False
 
 
 def _streams_well(contest: Contest, candidates: Sequence[dict[str, Any]]) -> bool:
@@ -160,6 +161,14 @@ def check_names(owner: Any, estimator: Any, candidates: Sequence[dict[str, Any]]
     BadParameter
         With the nearest name.
     """
+    try:
+        clone(estimator)
+    except RuntimeError as error:
+        raise BadParameter(
+            f"{type(owner).__name__}: {type(estimator).__name__} cannot be cloned.",
+            why=f"{error}.",
+            fix="Give it no list that its constructor copies (CatBoost takes columns of text for categories anyway).",
+        ) from error
     good: set[Any] = set()
     for params in candidates:
         names = frozenset(params)
