@@ -60,9 +60,23 @@ class InTraining(ABC):
     rows they are.
     """
 
+    @property
+    @abstractmethod
+    def fitted(self) -> Any:
+        """The transformer itself, for all other rows."""
+
     @abstractmethod
     def rows_through(self, x: Any, batch: Any) -> Any:
         """``fit_transform``'s values of X's rows, which stand at ``batch.rows`` of ``batch.block``."""
+
+
+def for_other_rows(transformer: Any) -> Any:
+    """What rows that are not those of the fit go through: the fitted transformer, and all of its parts."""
+    from parquetry.composing import with_parts
+
+    if isinstance(transformer, InTraining):
+        return transformer.fitted
+    return with_parts(transformer, for_other_rows)
 
 
 _READ: ContextVar[Any] = ContextVar("parquetry_batch", default=None)

@@ -121,7 +121,7 @@ def test_rankers_are_searched_by_query(local: Any, write_parquet: Callable[..., 
         own = clone(model).set_params(learning_rate=0.4).fit(part[["p", "q"]], part["rank"], group=sizes)
         score = nearness(own, rest[["p", "q"]], rest["rank"])
         np.testing.assert_allclose(ours.cv_results_[f"split{k}_test_score"][0], score, rtol=1e-9)
-    with pytest.raises(BadParameter, match="(?s)all of the 2 fits failed.*ranks within queries"):
+    with pytest.raises(BadParameter, match=r"(?s)all of the 2 fits failed.*ranks within queries"):
         pqy.fit(search, data, **given)
 
 
@@ -184,3 +184,17 @@ def test_a_saved_search_loads_without_trusting_splitters(
     pqy.save(fitted, tmp_path / "model")
     loaded = pqy.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.predict(frame[["p", "q"]]), fitted.predict(frame[["p", "q"]]))
+
+
+def test_validation_rows_are_encoded_by_all_rows_of_the_fit(local: Any, write_parquet: Callable[..., Path]) -> None:
+    frame, other = rows(), rows(300)
+    booster = LGBMRegressor(n_estimators=60, early_stopping_round=2, learning_rate=0.5, num_leaves=8, verbose=-1)
+    given = {"target": "y", "features": FEATURES, "engine": local, "gang": 1}
+    validation = write_parquet(other, "validation", files=1, row_group_size=300)
+    ours = pqy.fit(encoding(booster), write_parquet(frame), validation=validation, **given)
+    code = clone(ours["code"])
+    learned = code.fit_transform(frame[FEATURES], frame["y"])
+    own = clone(booster).set_params(deterministic=True, force_col_wise=True, n_jobs=1)
+    own.fit(learned, frame["y"], eval_X=code.transform(other[FEATURES]), eval_y=other["y"])
+    history = (model.evals_result_["valid_0"]["l2"] for model in (ours["last"], own))
+    np.testing.assert_allclose(*history, rtol=1e-9)

@@ -73,7 +73,7 @@ def fit_catboost(estimator: Any, view: View, fitting: Fitting) -> Asking:
         raise BadParameter(f"{who}: gang= was given.", why=WHY, fix="Use LGBM… or XGB…, which a gang trains.")
     validation: Dataset | None = options.take("validation")
     _check_types(who, view)
-    extra = None if validation is None else replace(view, dataset=validation)
+    extra = None if validation is None else view.over(validation)
     check_gathered(estimator, view, fitting.memory - (0 if extra is None else gathered_bytes(extra)), WHY)
     yield from _looked_at(estimator, view)
     fitting.report.placement, fitting.report.why = "single-node", WHY

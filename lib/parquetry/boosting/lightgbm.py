@@ -246,7 +246,7 @@ def _validation_view(
     who: str, view: View, validation: Dataset, classes: Classes | None
 ) -> Generator[list[Any], list[Any], View]:
     """The validation rows in the same roles, their target looked at; class weights are for training alone."""
-    seen = replace(view, dataset=validation, weight_step=None)
+    seen = replace(view.over(validation), weight_step=None)
     if classes is None:
         yield from _looked_at(f"{who} (validation=)", seen)
         return seen

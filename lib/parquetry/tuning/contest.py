@@ -121,7 +121,8 @@ def evaluated(contest: Contest, candidates: Sequence[dict[str, Any]], splits: Se
 def _beyond_own_fit(contest: Contest, candidates: Sequence[dict[str, Any]]) -> bool:
     """Whether boosted models are to be fitted as their own ``fit`` on gathered rows would not.
 
-    It knows nothing of ``group=`` (which rankers must have), ``validation=`` and ``gang=``, and refuses columns of text.
+    It knows nothing of ``group=`` (which rankers must have), ``validation=`` and ``gang=``, and
+    refuses columns of text.
     """
     given, texts = contest.fitting.options.given, not contest.view.numeric
     for estimator in map(contest.candidate, candidates):
