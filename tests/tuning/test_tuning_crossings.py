@@ -121,6 +121,9 @@ def test_rankers_are_searched_by_query(local: Any, write_parquet: Callable[..., 
         own = clone(model).set_params(learning_rate=0.4).fit(part[["p", "q"]], part["rank"], group=sizes)
         score = nearness(own, rest[["p", "q"]], rest["rank"])
         np.testing.assert_allclose(ours.cv_results_[f"split{k}_test_score"][0], score, rtol=1e-9)
+    own = clone(model).set_params(learning_rate=0.4)
+    alone = pqy.cross_validate(own, data, group="query", gang=1, cv=GroupKFold(2), scoring=nearness, **given)
+    np.testing.assert_allclose(alone["test_score"].mean(), ours.cv_results_["mean_test_score"][0], rtol=1e-12)
     with pytest.raises(BadParameter, match=r"(?s)all of the 2 fits failed.*ranks within queries"):
         pqy.fit(search, data, **given)
 

@@ -126,7 +126,8 @@ def _beyond_own_fit(contest: Contest, candidates: Sequence[dict[str, Any]]) -> b
     """
     given, texts = contest.fitting.options.given, not contest.view.numeric
     for estimator in map(contest.candidate, candidates):
-        boosted = [part for part in _all_parts(estimator) if registry.is_optional(part)]
+        # Within a selector, too.
+        boosted = [part for part in (estimator, *estimator.get_params().values()) if registry.is_optional(part)]
         ranks = any(type(part).__name__.endswith("Ranker") for part in boosted)
         # Behind a pipeline's transformers there are no columns of text any more.
         if boosted and (given or ranks or (texts and type(estimator) is not Pipeline)):
