@@ -32,18 +32,12 @@ from parquetry.onnx_steps import input_types
 
 CARD, ONNX, SKOPS = "card.json", "model.onnx", "model.skops"
 # SimpleImputer keeps one. skops stores it as an empty array and reads it without unpickling.
-# Scores and splitters are scikit-learn's own, which compute and nothing else.
+# Scores are functions of scikit-learn's own, which compute and nothing else.
 _SCORES = "sklearn.feature_selection"
-_SPLITTERS = (
-    *("KFold", "StratifiedKFold", "GroupKFold", "StratifiedGroupKFold", "TimeSeriesSplit"),
-    *("ShuffleSplit", "StratifiedShuffleSplit", "GroupShuffleSplit", "LeaveOneOut", "LeaveOneGroupOut"),
-)
 _HARMLESS = (
     "numpy.dtype",
     *(f"{_SCORES}._univariate_selection.{name}" for name in ("f_classif", "f_regression", "r_regression", "chi2")),
     *(f"{_SCORES}._mutual_info.{name}" for name in ("mutual_info_classif", "mutual_info_regression")),
-    *(f"sklearn.model_selection._split.{name}" for name in _SPLITTERS),
-    "sklearn.metrics._scorer._PassthroughScorer",
 )
 _CHUNK = 2**20
 _SKOPS_ERRORS = (TypeError, AttributeError, ImportError, KeyError, RecursionError, NotImplementedError)

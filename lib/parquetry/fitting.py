@@ -111,10 +111,14 @@ class Options:
         return self.group, validation, getattr(self.gang, "world", self.gang)
 
     def check(self, estimator: Any) -> None:
-        """The same before any work is scheduled, where no part of an estimator is one that takes options."""
+        """The same before any work is scheduled, where no part of an estimator takes options; and a gang's size."""
         parts = [estimator, *(estimator.get_params().values() if hasattr(estimator, "get_params") else ())]
         if not any(map(registry.is_optional, parts)):
             self.check_used(_class_name(estimator))
+        if self.gang is not None:
+            from parquetry.boosting.gang import Gang
+
+            Gang.of(self.gang)
 
     def check_used(self, who: str) -> None:
         """Raise BadParameter for an option that was given and that no step has taken."""

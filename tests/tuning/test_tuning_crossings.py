@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler, TargetEncoder
+from sklearn.preprocessing import TargetEncoder
 from xgboost import XGBClassifier
 
 import parquetry as pqy
@@ -168,25 +168,14 @@ def test_a_group_is_no_feature_to_the_block_cache(write_parquet: Callable[..., P
         (LGBMRanker(), {"groups": "query"}, "queries of a ranker are named with group="),
         (GridSearchCV(Ridge(), {}, cv=GroupKFold(2)), {"group": "query"}, "folds' groups are named with groups="),
         (GridSearchCV(XGBClassifier(), {}, cv=GroupKFold(2)), {"group": "query"}, "column with groups="),
+        (GridSearchCV(XGBClassifier(), {}, cv=2), {"gang": 0}, "world=0 is out of range"),
         (GridSearchCV(CatBoostClassifier(cat_features=["p"]), {"depth": [1]}), {}, "cannot be cloned"),
     ],
-    ids=["lightgbm", "catboost", "ranker", "linear", "xgboost", "list"],
+    ids=["lightgbm", "catboost", "ranker", "linear", "xgboost", "gang", "list"],
 )
 def test_refusals(local: Any, write_parquet: Callable[..., Path], model: Any, given: Any, said: str) -> None:
     with pytest.raises(BadParameter, match=said):
         pqy.fit(model, write_parquet(rows()), target="late", features=["p", "q"], engine=local, **given)
-
-
-def test_a_saved_search_loads_without_trusting_splitters(
-    local: Any, write_parquet: Callable[..., Path], tmp_path: Path
-) -> None:
-    frame = rows()
-    steps = Pipeline([("scale", StandardScaler()), ("last", LogisticRegression())])
-    search = GridSearchCV(steps, {"last__C": [1.0]}, cv=FOLDS)
-    fitted = pqy.fit(search, write_parquet(frame), target="late", features=["p", "q"], engine=local)
-    pqy.save(fitted, tmp_path / "model")
-    loaded = pqy.load(tmp_path / "model")
-    np.testing.assert_array_equal(loaded.predict(frame[["p", "q"]]), fitted.predict(frame[["p", "q"]]))
 
 
 def test_validation_rows_are_encoded_by_all_rows_of_the_fit(local: Any, write_parquet: Callable[..., Path]) -> None:
