@@ -557,7 +557,9 @@ SCHEMES = ["tcp", "sc", pytest.param("spark", marks=NEEDS_JAVA)]
 OPEN = """
 import os, sys, time
 import parquetry
+from parquetry.engines import dask, spark
 from parquetry.errors import EngineUnreachable
+dask._CONNECT_SECONDS, spark._START_SECONDS = 3, 10.0  # enough to see that it ends
 started = time.monotonic()
 try:
     parquetry.open_engine(sys.argv[1])

@@ -49,7 +49,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     [
         ("local", 2),
         ("local", 3),
-        ("dask", 1),
         ("dask", 3),
         ("local-cluster[3,1,1024]", None),
     ],

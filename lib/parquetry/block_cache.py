@@ -180,7 +180,9 @@ class CacheKey:
         chosen = [[f.salt, f.low, f.high, f.inside] for f in dataset.row_filters]
         digest = hashlib.sha256(dataset.footer.digest)
         digest.update(
-            json.dumps([_FORMAT, dataset.uri, view.columns, view.target, view.sample_weight, chosen]).encode()
+            json.dumps(
+                [_FORMAT, dataset.uri, view.features, view.target, view.sample_weight, view.group, chosen]
+            ).encode()
         )
         # Two pickles of equal steps may differ: that costs a miss, never a wrong hit.
         digest.update(cloudpickle.dumps((view.steps, view.target_step, view.weight_step, view.prepare)))

@@ -104,11 +104,26 @@ class Options:
         self.used.add(name)
         return getattr(self, name)
 
+    @property
+    def given(self) -> bool:
+        """Whether there is any."""
+        return any(getattr(self, name) is not None for name in ("group", "validation", "gang"))
+
+    @property
+    def told(self) -> tuple[Any, ...]:
+        """What models depend on: two fits with the same are the same."""
+        validation = None if self.validation is None else self.validation.fingerprint
+        return self.group, validation, getattr(self.gang, "world", self.gang)
+
     def check(self, estimator: Any) -> None:
-        """The same before any work is scheduled, where no part of an estimator is one that takes options."""
+        """The same before any work is scheduled, where no part of an estimator takes options; and a gang's size."""
         parts = [estimator, *(estimator.get_params().values() if hasattr(estimator, "get_params") else ())]
         if not any(map(registry.is_optional, parts)):
             self.check_used(class_name(estimator))
+        if self.gang is not None:
+            from parquetry.boosting.gang import Gang
+
+            Gang.of(self.gang)
 
     def check_used(self, who: str) -> None:
         """Raise BadParameter for an option that was given and that no step has taken."""
@@ -117,7 +132,8 @@ class Options:
                 raise BadParameter(
                     f"{name}= was given, and no part of {who} takes it.",
                     why="Left out silently, it would seem to have been used.",
-                    fix="Leave it out, or fit a boosted model (group= is for rankers).",
+                    fix="Leave it out, or fit a boosted model."
+                    + (" group= is for rankers; the folds' groups are named with groups=." if name == "group" else ""),
                 )
 
 
@@ -155,15 +171,18 @@ def fit(
     memory : str or int, default None
         Most bytes (``"4GiB"``) that a single-node fit may take; None is the engine's own bound.
     group : str, default None
-        The column of query ids, for rankers: equal ids stand next to each other.
+        The column of query ids, for rankers: equal ids stand next to each other. (The groups of a
+        search's folds are ``groups``.)
     validation : Dataset, path or URL, default None
         Rows with the same columns on which a boosted model is scored after each round, and stops early.
     gang : Gang or int, default None
         How many processes train a boosted model together (``world``), and what happens when one is
-        lost; see :class:`parquetry.boosting.Gang`.
+        lost; see :class:`parquetry.boosting.Gang`. In a search ``group``, ``validation`` and ``gang``
+        hold for each candidate's fit on each split, as for the last one on all rows.
     groups, order : str, default None
-        For searches (``GridSearchCV`` …): the column of the folds' groups, and the column by which
-        rows are in order before they are dealt into folds. Neither is a feature, unless named.
+        For searches (``GridSearchCV`` …): the column of the folds' groups, whose rows stay together
+        (``GroupKFold``), and the column by which rows are in order before they are dealt into folds.
+        Neither is a feature, unless named. (The queries of a ranker are ``group``.)
     resume : path, default None
         For searches: a folder in which finished fits are noted, and found again.
 
@@ -229,7 +248,8 @@ class SearchOptions:
         if given and not any(isinstance(part, BaseSearchCV) for part in parts):
             raise BadParameter(
                 f"{given[0]}= is for searches, and {class_name(estimator)} is none.",
-                fix="Leave it out, or pass a GridSearchCV or the like.",
+                fix="Leave it out, or pass a GridSearchCV or the like."
+                + (" The queries of a ranker are named with group=." if given[0] == "groups" else ""),
             )
 
 
@@ -448,9 +468,10 @@ def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[An
     passes = [(i, w) for i, w in enumerate(works) if isinstance(w, Pass)]
     if passes:
         label = f"{verb}-{'+'.join(dict.fromkeys(_label(w) for _, w in passes))}-pass-{number}"
-        found = run_pass(engine, [(w.reduction, w.view) for _, w in passes], label=label)
-        for (i, _), result in zip(passes, found, strict=True):
-            results[i] = result
+        for part in _by_data(passes):
+            found = run_pass(engine, [(w.reduction, w.view) for _, w in part], label=label)
+            for (i, _), result in zip(part, found, strict=True):
+                results[i] = result
     for i, work in enumerate(works):
         if isinstance(work, Gather):
             view = work.view
@@ -465,6 +486,15 @@ def _answer(works: list[Any], engine: Engine, verb: str, number: int) -> list[An
         elif isinstance(work, Note):
             engine.progress.note = work.text
     return results
+
+
+def _by_data(passes: list[tuple[int, Pass]]) -> list[list[tuple[int, Pass]]]:
+    """Passes that can share a read, together: rows for validation may be another dataset than those of the fit."""
+    parts: dict[tuple[str, Any], list[tuple[int, Pass]]] = {}
+    for i, work in passes:
+        dataset = work.view.dataset
+        parts.setdefault((dataset.uri, dataset.blocks), []).append((i, work))
+    return list(parts.values())
 
 
 def _label(work: Pass) -> str:
@@ -501,7 +531,8 @@ def _observed(asking: Asking, notice: Callable[[list[Any]], None]) -> Asking:
 
 def _reads(asked: list[Any]) -> int:
     """How often the data are read for a list of work: passes share one read."""
-    return any(isinstance(w, Pass) for w in asked) + sum(isinstance(w, (Gather, Work)) for w in asked)
+    passes = [(i, w) for i, w in enumerate(asked) if isinstance(w, Pass)]
+    return len(_by_data(passes)) + sum(isinstance(w, (Gather, Work)) for w in asked)
 
 
 def _report(view: View, engine: Engine, reports: list[StepReport], passes: int, seconds: float) -> dict[str, Any]:

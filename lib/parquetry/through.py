@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from inspect import getattr_static
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,23 @@ class InTraining(ABC):
     rows they are.
     """
 
+    @property
+    @abstractmethod
+    def fitted(self) -> Any:
+        """The transformer itself, for all other rows."""
+
     @abstractmethod
     def rows_through(self, x: Any, batch: Any) -> Any:
         """``fit_transform``'s values of X's rows, which stand at ``batch.rows`` of ``batch.block``."""
+
+
+def for_other_rows(transformer: Any) -> Any:
+    """What rows that are not those of the fit go through: the fitted transformer, and all of its parts."""
+    from parquetry.composing import with_parts
+
+    if isinstance(transformer, InTraining):
+        return transformer.fitted
+    return with_parts(transformer, for_other_rows)
 
 
 _READ: ContextVar[Any] = ContextVar("parquetry_batch", default=None)
@@ -214,8 +229,8 @@ def apply(model: Any, method: str, x: Any) -> Any:
 
     if method == "transform":
         return transform(model, x)
-    while type(model) is FrozenEstimator:
-        model = model.estimator
+    while type(model) is FrozenEstimator or best_of(model) is not model:
+        model = model.estimator if type(model) is FrozenEstimator else best_of(model)
     if type(model) is Pipeline:
         for _, step in model.steps[:-1]:
             x = transform(step, x)
@@ -225,6 +240,17 @@ def apply(model: Any, method: str, x: Any) -> Any:
     if type(model) is FixedThresholdClassifier:
         return _by_threshold(model, method, x)
     return call(model, method, x)
+
+
+def best_of(model: Any) -> Any:
+    """A fitted search's best model, where that is what answers; any other model itself."""
+    from sklearn.model_selection._search import BaseSearchCV
+
+    if not isinstance(model, BaseSearchCV):
+        return model
+    # Looked up by itself, the method is another object each time.
+    own = getattr_static(type(model), "predict") is getattr_static(BaseSearchCV, "predict")
+    return getattr(model, "best_estimator_", model) if own else model
 
 
 def widest_row(steps: Sequence[Any], x: Any) -> float:

@@ -240,6 +240,13 @@ class View:
         """The same rows, with y in the place of X: what a target's transformer is fitted on."""
         return View(self.dataset, self.target)
 
+    def over(self, dataset: Dataset) -> View:
+        """The same roles over rows that are not those of the fit: cross-fitted steps take them as they take any."""
+        from parquetry.through import Through, for_other_rows
+
+        steps = (Through(for_other_rows(s.transformer)) if isinstance(s, Through) else s for s in self.steps)
+        return replace(self, dataset=dataset, steps=tuple(steps))
+
     def cached(self, prepare: Prepare = float_arrays) -> View:
         """The same rows for a fit of many passes: read once, then from the block cache.
 

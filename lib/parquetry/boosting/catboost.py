@@ -65,13 +65,15 @@ def fit_catboost(estimator: Any, view: View, fitting: Fitting) -> Asking:
     ranks = isinstance(estimator, CatBoostRanker)
     if ranks and options.take("group") is None:
         raise BadParameter(f"{who} ranks within queries.", fix="Pass group='column of query ids'.")
+    if not ranks and options.group is not None:
+        raise BadParameter(f"{who} does not rank within queries.", fix="Leave group= out, or use CatBoostRanker.")
     if len(view.target) != 1:
         raise BadParameter(f"{who} takes one target, not {len(view.target)}.", fix="Pass target='column'.")
     if options.gang is not None:
         raise BadParameter(f"{who}: gang= was given.", why=WHY, fix="Use LGBM… or XGB…, which a gang trains.")
     validation: Dataset | None = options.take("validation")
     _check_types(who, view)
-    extra = None if validation is None else replace(view, dataset=validation)
+    extra = None if validation is None else view.over(validation)
     check_gathered(estimator, view, fitting.memory - (0 if extra is None else gathered_bytes(extra)), WHY)
     yield from _looked_at(estimator, view)
     fitting.report.placement, fitting.report.why = "single-node", WHY

@@ -21,7 +21,7 @@ from parquetry.fit_checks import make_view
 from parquetry.fitting import run_pass
 from parquetry.reduction import Reduction
 from parquetry.scoring import model_features
-from parquetry.through import apply, as_given, transform
+from parquetry.through import apply, as_given, best_of, transform
 from parquetry.view import Batch, Columns, FloatArray, View
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def importances(
     Parameters
     ----------
     model : fitted XGBoost, LightGBM or CatBoost estimator, or a pipeline that ends in one
-        ``permutation`` takes any fitted classifier or regressor.
+        Or a fitted search for one. ``permutation`` takes any fitted classifier or regressor.
     data : Dataset, path or URL, default None
         The rows for ``permutation`` and ``shap``.
     kinds : sequence of str, default ("gain",)
@@ -74,7 +74,8 @@ def importances(
     """
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
     _check(kinds, data, target, repeats)
-    found = {k: _told_by_trees(model, k) for k in kinds if k not in ("permutation", "shap")}
+    best = best_of(model)
+    found = {k: _told_by_trees(best, k) for k in kinds if k not in ("permutation", "shap")}
     if data is not None and len(found) < len(kinds):
         chosen = model_features(model, features)
         view = make_view(data, target=target, features=chosen, sample_weight=sample_weight)
@@ -82,7 +83,7 @@ def importances(
         if "permutation" in kinds:
             works.append((Permutation(model, view, repeats, seed), view))
         if "shap" in kinds:
-            works.append((MeanShap(model, shap_names(model, view)), view))
+            works.append((MeanShap(best, shap_names(best, view)), view))
         with borrowed_engine(engine) as running:
             done = run_pass(running, works, label=f"importances-{type(model).__name__}")
         found |= dict(zip([k for k in ("permutation", "shap") if k in kinds], done, strict=True))

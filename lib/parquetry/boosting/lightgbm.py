@@ -120,6 +120,8 @@ def _check(estimator: Any, view: View, fitting: Fitting) -> None:
         raise BadParameter(f"{who} takes one target, not {len(view.target)}.", fix="Pass target='column'.")
     if isinstance(estimator, LGBMRanker) and fitting.options.take("group") is None:
         raise BadParameter(f"{who} ranks within queries.", fix="Pass group='column of query ids'.")
+    if not isinstance(estimator, LGBMRanker) and fitting.options.group is not None:
+        raise BadParameter(f"{who} does not rank within queries.", fix="Leave group= out, or use LGBMRanker.")
     for i, name in enumerate(view.features if not view.steps else ()):
         kind = view.dataset.full_schema.field(name).type
         if not is_category(kind):
@@ -245,7 +247,7 @@ def _validation_view(
     who: str, view: View, validation: Dataset, classes: Classes | None
 ) -> Generator[list[Any], list[Any], View]:
     """The validation rows in the same roles, their target looked at; class weights are for training alone."""
-    seen = replace(view, dataset=validation, weight_step=None)
+    seen = replace(view.over(validation), weight_step=None)
     if classes is None:
         yield from _looked_at(f"{who} (validation=)", seen)
         return seen

@@ -19,6 +19,12 @@ _ROOTED = ("regression", "regression_l1", "huber", "fair", "quantile", "mape")
 def convert_lightgbm(scope: Any, operator: Any, container: Any) -> None:
     """Trees, and what the objective makes of their sum."""
     graph, model = Graph(scope, operator, container), operator.raw_operator
+    if model.booster_.pandas_categorical:
+        raise UnsupportedStepError(
+            model,
+            "It was fitted on columns of text, which it numbers outside of its trees.",
+            "Number them in the pipeline (OrdinalEncoder), and name them with categorical_feature=.",
+        )
     told = model.booster_.dump_model()
     outputs = int(told["num_tree_per_iteration"])
     table = Table(outputs)

@@ -90,7 +90,7 @@ def fit_xgboost(estimator: Any, view: View, fitting: Any) -> Generator[list[Any]
     views = {"train": seen}
     validation = fitting.options.take("validation")
     if validation is not None:
-        views["validation"] = replace(seen, dataset=validation)
+        views["validation"] = seen.over(validation)
         if view.group is not None:
             (queries["validation"],) = yield [Pass(QueryEdges(who, view.group), views["validation"])]
     training = Train(

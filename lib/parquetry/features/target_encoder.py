@@ -95,6 +95,10 @@ class CrossFitted(InTraining):
     def __init__(self, encoder: Any, folds: Any, learned: Any) -> None:
         self.encoder, self.folds, self._learned = encoder, folds, learned
 
+    @property
+    def fitted(self) -> Any:
+        return self.encoder
+
     @cached_property
     def by_fold(self) -> list[tuple[list[FloatArray], Any]]:
         """The encodings and the mean without each fold; only made where a later step asks."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parquetry.block_cache import Arrays, CachedBatch
-from parquetry.through import apply, transform
+from parquetry.through import apply, best_of, transform
 from parquetry.view import Batch, Columns, FloatArray
 
 CodeArray = npt.NDArray[np.int64]
@@ -147,7 +147,6 @@ def arrays_of(batch: Batch | CachedBatch, answers: Answers) -> Arrays:
 
 def last_step(model: Any, x: Any = None) -> tuple[Any, Any]:
     """What answers in the end, and X as it gets it: a pipeline's last step, a search's best model."""
-    from sklearn.model_selection._search import BaseSearchCV
     from sklearn.pipeline import Pipeline
 
     while True:
@@ -155,8 +154,8 @@ def last_step(model: Any, x: Any = None) -> tuple[Any, Any]:
             for _, step in model.steps[:-1]:
                 x = None if x is None else transform(step, x)
             model = model.steps[-1][1]
-        elif isinstance(model, BaseSearchCV) and type(model).predict is BaseSearchCV.predict:
-            model = model.best_estimator_
+        elif best_of(model) is not model:
+            model = best_of(model)
         else:
             return model, x
 

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
 
 from parquetry import registry
 from parquetry.errors import BadParameter, TooBigForOneNode, did_you_mean
@@ -90,6 +91,7 @@ def evaluated(contest: Contest, candidates: Sequence[dict[str, Any]], splits: Se
     What else fits a worker's memory is fitted there, several at once; and what does not by
     distributed fits that share their reads. So are those of scikit-learn's classes that are fitted
     distributed, from some size on: a copy of the rows for each fit then costs more than passes do.
+    And so are boosted models, where their own ``fit`` is not all that is asked for.
 
     Raises
     ------
@@ -104,14 +106,33 @@ def evaluated(contest: Contest, candidates: Sequence[dict[str, Any]], splits: Se
     if can_be_batched(contest, candidates):
         report.why = "Candidates are fitted together, in the same passes."
         return (yield from batched(contest, candidates, splits))
-    if contest.fits_one_worker and not _streams_well(contest, candidates):
+    beyond = _beyond_own_fit(contest, candidates)
+    if contest.fits_one_worker and not beyond and not _streams_well(contest, candidates):
         fits = f"{len(candidates) * len(splits)} fits ({len(candidates)} candidates on {len(splits)} splits)"
         report.placement = "single-node"
         report.why = f"{fits}, each by the estimator's own code on one worker, several at once: the rows fit there."
         return (yield from on_workers(contest, candidates, splits))
-    _require_distributed(contest, candidates)
+    if not contest.fits_one_worker:
+        _require_distributed(contest, candidates)
     report.why = "Each candidate is a distributed fit on each split; a few at a time share their reads."
     return (yield from streamed(contest, candidates, splits))
+
+
+def _beyond_own_fit(contest: Contest, candidates: Sequence[dict[str, Any]]) -> bool:
+    """Whether boosted models are to be fitted as their own ``fit`` on gathered rows would not.
+
+    It knows nothing of ``group=`` (which rankers must have), ``validation=`` and ``gang=``, and
+    refuses columns of text.
+    """
+    given, texts = contest.fitting.options.given, not contest.view.numeric
+    for estimator in map(contest.candidate, candidates):
+        # Within a selector, too.
+        boosted = [part for part in (estimator, *estimator.get_params().values()) if registry.is_optional(part)]
+        ranks = any(type(part).__name__.endswith("Ranker") for part in boosted)
+        # Behind a pipeline's transformers there are no columns of text any more.
+        if boosted and (given or ranks or (texts and type(estimator) is not Pipeline)):
+            return True
+    return False
 
 
 def _streams_well(contest: Contest, candidates: Sequence[dict[str, Any]]) -> bool:
@@ -142,6 +163,14 @@ def check_names(owner: Any, estimator: Any, candidates: Sequence[dict[str, Any]]
     BadParameter
         With the nearest name.
     """
+    try:
+        clone(estimator)
+    except RuntimeError as error:
+        raise BadParameter(
+            f"{type(owner).__name__}: {type(estimator).__name__} cannot be cloned.",
+            why=f"{error}.",
+            fix="Give it no list that its constructor copies (CatBoost takes columns of text for categories anyway).",
+        ) from error
     good: set[Any] = set()
     for params in candidates:
         names = frozenset(params)

@@ -19,9 +19,9 @@ from parquetry.dataset import Dataset
 from parquetry.engine import borrowed_engine, parse_bytes
 from parquetry.errors import BadParameter
 from parquetry.features.surrogate import checked
-from parquetry.fit_checks import check_picklable, check_view, make_view
-from parquetry.fitting import Fitting, SearchOptions, drive
-from parquetry.tuning.contest import Contest, Outcome, checked_failures, evaluated
+from parquetry.fit_checks import check_picklable, check_view, make_view, validation_rows
+from parquetry.fitting import Fitting, Options, SearchOptions, drive
+from parquetry.tuning.contest import Contest, Outcome, check_names, checked_failures, evaluated
 from parquetry.tuning.journal import Journal
 from parquetry.tuning.scores import check_scorers
 from parquetry.tuning.search import OTHER_SPLITTER
@@ -29,6 +29,7 @@ from parquetry.tuning.splits import Split, is_dealt_by_number, read_dealer
 from parquetry.view import View
 
 if TYPE_CHECKING:
+    from parquetry.boosting.gang import Gang
     from parquetry.engine import Engine
 
 
@@ -39,6 +40,9 @@ def cross_validate(
     target: str | Sequence[str] | None = None,
     features: Sequence[str] | None = None,
     sample_weight: str | None = None,
+    group: str | None = None,
+    validation: Dataset | str | os.PathLike[str] | None = None,
+    gang: Gang | int | None = None,
     groups: str | None = None,
     order: str | None = None,
     scoring: Any = None,
@@ -62,7 +66,7 @@ def cross_validate(
     estimator : scikit-learn estimator
         A search, too: its parameters are then chosen anew on each fold.
     data : Dataset, path or URL
-    target, features, sample_weight, engine, memory
+    target, features, sample_weight, group, validation, gang, engine, memory
         As for ``fit``. Fits take the weights; scores do not, as in scikit-learn.
     groups, order : str, default None
         The column of the folds' groups; the column by which rows are in order before they are dealt.
@@ -91,19 +95,25 @@ def cross_validate(
     if not is_dealt_by_number(cv, owner):
         raise BadParameter(f"cross_validate: {OTHER_SPLITTER}", fix="Take one of scikit-learn's, or row numbers.")
     options = SearchOptions(groups, order, None if resume is None else os.fspath(resume))
-    view = make_view(data, target=target, features=features, sample_weight=sample_weight, beside=options.columns)
+    view = make_view(
+        data, target=target, features=features, sample_weight=sample_weight, group=group, beside=options.columns
+    )
     check_view(view, estimator)
     check_picklable(estimator)
+    boosting = Options(group, validation_rows(validation, view), gang)
+    boosting.check(estimator)
+    check_names(owner, estimator, [{}])
     scorer = checked(owner, lambda: check_scoring(estimator, scoring=scoring, raise_exc=error_score == "raise"))
     with borrowed_engine(engine) as running:
-        fitting = Fitting(running.memory if memory is None else parse_bytes(memory), search=options)
+        fitting = Fitting(running.memory if memory is None else parse_bytes(memory), options=boosting, search=options)
         common = (view.dataset.fingerprint, view.features, view.target, view.sample_weight, scoring)
-        journal = Journal(options.resume, (common, return_train_score, str(error_score)))
+        journal = Journal(options.resume, (common, return_train_score, str(error_score), *boosting.told))
         works = _splits_and_outcomes(
             owner, clone(estimator), view, fitting, scorer, cv, error_score, return_train_score, return_estimator,
             verbose, journal,
         )  # fmt: skip
         splits, outcomes = drive(works, running, verb="cross-validate")
+        boosting.check_used(type(estimator).__name__)
     if callable(scoring):
         _insert_error_scores(outcomes, error_score)
     found = _results(outcomes, train=return_train_score, models=return_estimator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,22 @@ from parquetry.tuning.trouble import Trouble, all_or_each
 from parquetry.view import View
 
 _KEPT = 4  # heads a split
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A fitted head.
+
+    Attributes
+    ----------
+    fitted : Pipeline
+        As the fitted candidate holds it.
+    in_training : Pipeline
+        What the rows of the fit go through on their way to the last step; mostly the same.
+    """
+
+    fitted: Pipeline
+    in_training: Pipeline
 
 
 class Heads:
@@ -35,7 +51,7 @@ class Heads:
         self._known: OrderedDict[tuple[str, int], Any] = OrderedDict()
 
     def of(self, jobs: Sequence[tuple[Any, int]]) -> Generator[list[Any], list[Any], list[Any]]:
-        """The fitted head of each estimator on each split, its trouble, or None where it has no head."""
+        """The Head of each estimator on each split, its trouble, or None where it has no head."""
         keys = [None if head_of(est) is None else (digest(head_of(est)), k) for est, k in jobs]
         missing = {
             key: (head_of(est), k)
@@ -55,7 +71,8 @@ class Heads:
             self.contest.fitting.memory // share, self.contest.fitting.path, options=self.contest.fitting.options
         )
         view = self.views[k]
-        return fitting.step(clone(head), unweighted(view), "head")
+        fitted = yield from fitting.step(clone(head), unweighted(view), "head")
+        return Head(fitted, fitting.in_training(fitted))
 
 
 def head_of(estimator: Any) -> Any:
@@ -70,22 +87,22 @@ def last_of(estimator: Any) -> Any:
     return estimator.steps[-1][1] if type(estimator) is Pipeline else estimator
 
 
-def behind(view: View, head: Any) -> View:
-    """Rows as the last step gets them."""
+def behind(view: View, head: Head | None) -> View:
+    """Rows of a fit as its last step gets them: where an encoder is cross-fitted, with what the other folds told."""
     if head is None:
         return view
-    for _, step in head.steps:
+    for _, step in head.in_training.steps:
         if step is not None and step != "passthrough":
             view = view.through(step)
     return view
 
 
-def joined(estimator: Any, head: Any, last: Any) -> Any:
+def joined(estimator: Any, head: Head | None, last: Any) -> Any:
     """The pipeline with its fitted steps."""
     if type(estimator) is not Pipeline or isinstance(last, Trouble):
         return last
     whole = clone(estimator)
-    whole.steps = [*(head.steps if head is not None else []), (estimator.steps[-1][0], last)]
+    whole.steps = [*(head.fitted.steps if head is not None else []), (estimator.steps[-1][0], last)]
     return whole
 
 

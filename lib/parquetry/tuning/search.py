@@ -51,7 +51,8 @@ def fit_search(search: Any, view: View, fitting: Fitting) -> Asking:
     the estimator's own code, while the rows fit there; beyond that, and from 4 million values of X
     on for scikit-learn's classes that have a distributed fit, they are distributed fits, a few at a
     time, whose passes share their reads. Then rows come in the dataset's order, and times are a
-    fit's share of its group's. ``fit_report_`` says which road was taken, and why.
+    fit's share of its group's. So are boosted models with ``group=``, ``validation=`` or ``gang=``, or
+    on columns of text, at any size. ``fit_report_`` says which road was taken, and why.
 
     The best candidate is fitted again by its own distributed fit, where it has one. ``n_jobs`` and
     ``pre_dispatch`` change nothing: the engine has its workers.
@@ -162,7 +163,10 @@ def _contest(search: Any, scorers: Any, dealer: Dealer, view: View, fitting: Fit
         view.sample_weight is not None and checked(search, search._check_scorers_accept_sample_weight),
         keep_models=False,
         verbose=search.verbose,
-        journal=Journal(fitting.search.resume, (common, search.return_train_score, str(search.error_score))),
+        journal=Journal(
+            fitting.search.resume,
+            (common, search.return_train_score, str(search.error_score), *fitting.options.told),
+        ),
         codes=dealer.codes,
     )
 

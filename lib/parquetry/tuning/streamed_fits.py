@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from parquetry.errors import TooBigForOneNode
+from parquetry.errors import ParquetryError, TooBigForOneNode
 from parquetry.fitting import Asking, Fitting, Note, Work, gathered_rows
 from parquetry.metrics.ranking import EXACT_SCORES
 from parquetry.reduction import FAN_IN, bundles
@@ -166,6 +166,8 @@ def _on_one_worker(
     TooBigForOneNode
         They do not fit one worker.
     """
+    if isinstance(trouble, Trouble) and isinstance(trouble.error, ParquetryError) and not view.numeric:
+        return _instead(contest, trouble)  # a model's own code would refuse columns of text before anything else
     needed = gathered_bytes(view)
     if needed > contest.fitting.memory:
         if trouble is not None:
