@@ -22,6 +22,7 @@ from parquetry.boosting.category_codes import is_category
 from parquetry.boosting.cuts import Targets
 from parquetry.boosting.queries import QueryEdges, QueryIds
 from parquetry.classical.labels import learn_classes
+from parquetry.classical.row_weights import RowWeights
 from parquetry.dataset import Dataset
 from parquetry.errors import BadParameter, DegenerateColumn
 from parquetry.fitting import Asking, Fitting, Gather, Pass, _GatherTask
@@ -187,6 +188,8 @@ def _looked_at(estimator: Any, view: View) -> Generator[list[Any], list[Any], No
         yield from learn_classes(estimator, view, least=2)
         return
     works = [Pass(Targets(who, view.target), alone)]
+    if view.sample_weight is not None:
+        works.append(Pass(RowWeights(who, view.sample_weight), alone))
     if view.group is not None:
         works.append(Pass(QueryEdges(who, view.group), replace(alone, group=view.group).cached(QueryIds(view.group))))
     (((low, high),), *_) = yield works
