@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 
 from parquetry.onnx_encoders import CONVERTERS as ENCODER_CONVERTERS
 from parquetry.onnx_features import CONVERTERS as FEATURE_CONVERTERS
-from parquetry.onnx_graph import Graph, UnsupportedStepError, columns, input_width, is_missing, rows_of
+from parquetry.onnx_graph import Graph, UnsupportedStepError, columns, input_width, is_missing, rows_of, same_shape
 from parquetry.onnx_model import NULL_TEXT
 from parquetry.onnx_one_hot import convert_one_hot, one_hot_shape
 from parquetry.onnx_text import CONVERTERS as TEXT_CONVERTERS
@@ -47,11 +47,6 @@ class InverseTarget(BaseEstimator):
 
 
 # --- scaling --------------------------------------------------------------------------------
-def same_shape(operator: Any) -> None:
-    """Shape: as many float columns as came in."""
-    operator.outputs[0].type = FloatTensorType([rows_of(operator), input_width(operator)])
-
-
 def convert_standard_scaler(scope: Any, operator: Any, container: Any) -> None:
     """``(x - mean) / scale``."""
     graph, scaler = Graph(scope, operator, container), operator.raw_operator

@@ -18,13 +18,8 @@ from sklearn.preprocessing import (
     SplineTransformer,
 )
 
-from parquetry.onnx_graph import Graph, UnsupportedStepError, columns, input_width, rows_of
+from parquetry.onnx_graph import Graph, UnsupportedStepError, columns, rows_of, same_shape
 from parquetry.onnx_splines import convert_splines, splines_shape
-
-
-def same_shape(operator: Any) -> None:
-    """Shape: as many float columns as came in."""
-    operator.outputs[0].type = FloatTensorType([rows_of(operator), input_width(operator)])
 
 
 def convert_robust_scaler(scope: Any, operator: Any, container: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
+from skl2onnx.common.data_types import FloatTensorType
 
 DOUBLED, ROUNDED = "Doubled", "Rounded"
 """How nodes that cast to float64 and back are named, so that a pair of them can be taken out."""
@@ -80,6 +81,11 @@ def input_width(operator: Any) -> int:
 def rows_of(operator: Any) -> Any:
     """The first dimension, as skl2onnx writes it."""
     return operator.inputs[0].get_first_dimension()
+
+
+def same_shape(operator: Any) -> None:
+    """Shape: as many float columns as came in."""
+    operator.outputs[0].type = FloatTensorType([rows_of(operator), input_width(operator)])
 
 
 def columns(graph: Graph, x: str, chosen: Sequence[int], width: int) -> str:

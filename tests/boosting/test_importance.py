@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import xgboost as xgb
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import log_loss
 from sklearn.pipeline import make_pipeline
@@ -18,8 +19,6 @@ import parquetry as pqy
 from parquetry.agreement import agreement
 from parquetry.boosting import importances
 from parquetry.errors import BadParameter, NotExportable
-
-xgb = pytest.importorskip("xgboost")
 
 Write = Callable[..., Path]
 FEATURES = ["strong", "weak", "none"]
@@ -94,7 +93,6 @@ def test_what_cannot_be_told(folder: Path, local: Any) -> None:
 # --- ONNX -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("target", ["label", "kind", "y"])
 def test_a_boosted_model_agrees_with_its_onnx(folder: Path, local: Any, tmp_path: Path, target: str) -> None:
-    pytest.importorskip("onnxmltools")
     estimator = xgb.XGBRegressor(**SMALL) if target == "y" else xgb.XGBClassifier(early_stopping_rounds=2, **SMALL)
     more = {} if target == "y" else {"validation": folder}
     model = pqy.fit(estimator, folder, target=target, features=FEATURES, gang=1, engine=local, **more)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import xgboost as xgb
 from sklearn.base import clone
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import roc_auc_score
@@ -30,8 +31,6 @@ from parquetry.errors import (
     TaskFailed,
     TooBigForOneNode,
 )
-
-xgb = pytest.importorskip("xgboost")
 
 Write = Callable[..., Path]
 FEATURES = ["a", "b", "c", "whole"]

@@ -190,3 +190,12 @@ def test_validation_rows_are_encoded_by_all_rows_of_the_fit(local: Any, write_pa
     own.fit(learned, frame["y"], eval_X=code.transform(other[FEATURES]), eval_y=other["y"])
     history = (model.evals_result_["valid_0"]["l2"] for model in (ours["last"], own))
     np.testing.assert_allclose(*history, rtol=1e-9)
+
+
+def test_cross_validate_tells_where_it_has_fitted(write_parquet: Callable[..., Path], local: Any, caplog: Any) -> None:
+    path = write_parquet(rows(90))
+    caplog.set_level("INFO", logger="parquetry.tuning")
+    for model, told in ((Ridge(), "cross_validate: distributed. Candidates"), (GaussianNB(), "single-node. ")):
+        caplog.clear()
+        pqy.cross_validate(model, path, target="late", features=["p", "q"], cv=3, engine=local)
+        assert told in caplog.text

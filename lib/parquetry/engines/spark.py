@@ -175,15 +175,17 @@ class SparkEngine(Engine):
 
     def _run(self, frame: Any, label: str) -> list[bytes]:
         """Run a frame of numbered payloads as one job; the payloads in order of number."""
+        return [p.as_py() for p in self._collected(frame, label).sort_by("number").column("payload")]
+
+    def _collected(self, frame: Any, label: str) -> pa.Table:
         try:
             with self._described(label):
-                rows = frame.toArrow()
+                return frame.toArrow()
         except (PySparkException, Py4JError) as error:
             # The stages of gangs fail with the JVM's own error.
             raise _unwrapped(error, label) from error
         except OSError as error:
             raise EngineLost(f"{label}: Spark is gone.", why=str(error), fix="Look at the driver's log.") from error
-        return [p.as_py() for p in rows.sort_by("number").column("payload")]
 
     @contextmanager
     def _described(self, label: str) -> Iterator[None]:
@@ -226,8 +228,12 @@ class SparkEngine(Engine):
 
     def _wake_slots(self) -> None:
         """Let every slot import what tasks are made of, all at once: else each pass waits for some that still do."""
-        with self._described("start"):
-            self.session.range(0, self.parallelism, 1, self.parallelism).mapInArrow(wake, "id long").toArrow()
+        frame = self.session.range(0, self.parallelism, 1, self.parallelism).mapInArrow(wake, "id long")
+        try:
+            self._collected(frame, "start")
+        except ParquetryError:
+            self.close()  # what was opened here does not stay behind an error
+            raise
 
     def _write_native(self, native: Any, output: Any) -> bool:
         from pyspark.sql.pandas.types import to_arrow_schema

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from parquetry.boosting.gang import Gang
     from parquetry.engine import Engine
 
+log = logging.getLogger("parquetry.tuning")
+
 
 def cross_validate(
     estimator: Any,
@@ -59,7 +62,8 @@ def cross_validate(
     """Fit an estimator on each of several parts of the data, and score it on the rest.
 
     The folds are those that scikit-learn's splitter gives the rows in the dataset's order. Fits go
-    the roads of a search: see ``GridSearchCV`` in the table of what runs where.
+    the roads of a search: see ``GridSearchCV`` in the table of what runs where. Which road it was is
+    told to the log ``parquetry.tuning`` (a job's console), as the dict holds scores alone.
 
     Parameters
     ----------
@@ -114,6 +118,7 @@ def cross_validate(
         )  # fmt: skip
         splits, outcomes = drive(works, running, verb="cross-validate")
         boosting.check_used(type(estimator).__name__)
+    log.info("cross_validate: %s. %s", fitting.report.placement, fitting.report.why)
     if callable(scoring):
         _insert_error_scores(outcomes, error_score)
     found = _results(outcomes, train=return_train_score, models=return_estimator)
